@@ -1,0 +1,1 @@
+"""Vector indexes over local row numbers; the only place that knows faiss."""

@@ -1,0 +1,1 @@
+"""Searching named segments from a bounded cache."""

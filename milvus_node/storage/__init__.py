@@ -1,0 +1,1 @@
+"""The shared folder: known to the node alone."""

@@ -1,0 +1,1 @@
+"""The nodes as seen from the router."""

@@ -1,0 +1,1 @@
+"""Who exists: the interface of discovery plugins and what the router keeps of them."""

@@ -1,0 +1,1 @@
+"""The embedded cluster: every process a child, one folder, one command."""

@@ -1,0 +1,1 @@
+"""The read side: calls that may be repeated on another node."""

@@ -1,0 +1,101 @@
+"""What a transport offers, to the serving side and to the calling side.
+
+Nothing above this module sees a protobuf object of the transport or a type of a gRPC library. A method is its bare
+name (``"Search"``); the service is always ``milvus.grpc.MilvusService``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mishards.deadline import Deadline
+
+SERVICE = "milvus.grpc.MilvusService"
+
+Metadata = Sequence[tuple[str, str]]
+"""Text metadata of a call, keys in lower case; binary entries (``-bin``) are not passed on."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One unary call as it arrived. ``request`` must not be kept longer than the call."""
+
+    method: str
+    request: bytes
+    metadata: Metadata
+    deadline: Deadline
+    peer: str = ""
+    reply_metadata: list[tuple[str, str]] = field(default_factory=list)
+    """Initial metadata of the reply; the handler may append until it returns."""
+
+
+Handler = Callable[[Call], Awaitable[bytes]]
+"""Answers a call with the encoded reply.
+
+Runs on the server's event loop and must not block it. It may raise a ``MishardsError`` with an ``rpc_status``, which
+becomes the call's gRPC status; any other exception becomes status UNKNOWN and is logged. When the client goes away
+or the deadline passes, the coroutine is cancelled.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How a server listens."""
+
+    address: str = "127.0.0.1:19530"
+    """``host:port`` or ``unix:PATH``; port 0 picks a free one."""
+    max_message_bytes: int = -1
+    """Largest request accepted; -1 is no limit. A larger one ends as RESOURCE_EXHAUSTED."""
+    max_concurrent_calls: int = 0
+    """Calls under way at once; 0 is no limit. One more ends as RESOURCE_EXHAUSTED."""
+    reuse_port: bool = False
+    """Share the port with other processes of this program."""
+
+
+class Server(Protocol):
+    """A listening server. All methods belong to the event loop it was started on."""
+
+    async def start(self) -> str:
+        """Listen; return the bound ``host:port``. Raises StartError when the address cannot be had."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let those under way end within ``grace_s`` seconds, cancel the rest. May be repeated."""
+        ...
+
+
+class Channel(Protocol):
+    """A connection to one address, made lazily and remade when it breaks. Belongs to one event loop."""
+
+    @property
+    def address(self) -> str:
+        """The ``host:port`` it was made for."""
+        ...
+
+    async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
+        """Send one unary call and return the encoded reply.
+
+        Raises NodeUnavailable (no connection, or it broke; ``sent`` says whether the request may have arrived),
+        NodeTimeout (the deadline passed), NodeOverloaded (RESOURCE_EXHAUSTED), NodeRejected (INVALID_ARGUMENT,
+        UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED, UNKNOWN and the like: a verdict on the request), NodeFault (any other
+        status). Cancelling the coroutine cancels the call at the peer. Never retries.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close; calls under way fail with NodeUnavailable. May be repeated."""
+        ...
+
+
+class Transport(Protocol):
+    """Makes servers and channels of one kind."""
+
+    def server(self, handler: Handler, options: ServerOptions) -> Server:
+        """A server that is not listening yet."""
+        ...
+
+    def channel(self, address: str) -> Channel:
+        """A channel that has not connected yet."""
+        ...

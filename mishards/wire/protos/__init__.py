@@ -1,0 +1,1 @@
+"""The protocol's message definitions and the code generated from them (``make protos``)."""

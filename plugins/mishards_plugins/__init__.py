@@ -1,0 +1,1 @@
+"""Implementations of the interfaces that mishards defines; found through entry points."""
