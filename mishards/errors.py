@@ -83,22 +83,32 @@ class RequestError(MishardsError):
 
 
 class IllegalArgument(RequestError):
+    """A parameter is missing, malformed or out of range."""
+
     code = Code.ILLEGAL_ARGUMENT
 
 
 class IllegalDimension(RequestError):
+    """A dimension, or the length of a vector, that does not fit."""
+
     code = Code.ILLEGAL_DIMENSION
 
 
 class IllegalIndexType(RequestError):
+    """An index type that does not exist or does not fit the metric."""
+
     code = Code.ILLEGAL_INDEX_TYPE
 
 
 class IllegalCollectionName(RequestError):
+    """A collection name that is malformed or reserved."""
+
     code = Code.ILLEGAL_COLLECTION_NAME
 
 
 class IllegalTopK(RequestError):
+    """A ``topk`` outside its limits."""
+
     code = Code.ILLEGAL_TOPK
 
     def __init__(self, topk: int, maximum: int) -> None:
@@ -106,18 +116,26 @@ class IllegalTopK(RequestError):
 
 
 class IllegalRows(RequestError):
+    """Rows that are missing, too many bytes, or of the wrong kind."""
+
     code = Code.ILLEGAL_ROWRECORD
 
 
 class IllegalIds(RequestError):
+    """Ids that do not fit the rows or the id mode of the collection."""
+
     code = Code.ILLEGAL_VECTOR_ID
 
 
 class IllegalMetric(RequestError):
+    """A metric type that does not exist."""
+
     code = Code.ILLEGAL_METRIC_TYPE
 
 
 class CollectionNotFound(RequestError):
+    """No collection of that name."""
+
     code = Code.COLLECTION_NOT_EXISTS
 
     def __init__(self, name: str) -> None:
@@ -125,6 +143,8 @@ class CollectionNotFound(RequestError):
 
 
 class CollectionExists(RequestError):
+    """The name is taken."""
+
     code = Code.ILLEGAL_COLLECTION_NAME
 
     def __init__(self) -> None:

@@ -79,8 +79,8 @@ class Channel(Protocol):
 
         Raises NodeUnavailable (no connection, or it broke; ``sent`` says whether the request may have arrived),
         NodeTimeout (the deadline passed), NodeOverloaded (RESOURCE_EXHAUSTED), NodeRejected (INVALID_ARGUMENT,
-        UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED, UNKNOWN and the like: a verdict on the request), NodeFault (any other
-        status). Cancelling the coroutine cancels the call at the peer. Never retries.
+        UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED, UNKNOWN and the like: a verdict on the request), NodeFault
+        (any other status). Cancelling the coroutine cancels the call at the peer. Never retries.
         """
         ...
 

@@ -1,0 +1,201 @@
+"""The transport on grpcio's asyncio API: raw bytes both ways, no generated stubs.
+
+The only module of the project that imports ``grpc``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mishards.deadline import Deadline
+from mishards.errors import (
+    MishardsError,
+    NodeFault,
+    NodeOverloaded,
+    NodeRejected,
+    NodeTimeout,
+    NodeUnavailable,
+    RpcStatus,
+    StartError,
+)
+from mishards.transport.api import SERVICE, Call, Channel, Handler, Metadata, Server, ServerOptions
+
+log = logging.getLogger(__name__)
+
+_PREFIX = f"/{SERVICE}/"
+
+_SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    # Clients ping every 55 s during calls that last minutes; grpc's defaults would cut them off as abusive.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_send_message_length", -1),
+)
+
+_CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+_VERDICTS = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+"""Statuses that condemn the request rather than the node."""
+
+
+class GrpcioTransport:
+    """Servers and channels on grpcio."""
+
+    def server(self, handler: Handler, options: ServerOptions) -> Server:
+        """A server that is not listening yet."""
+        return _GrpcioServer(handler, options)
+
+    def channel(self, address: str) -> Channel:
+        """A channel that has not connected yet."""
+        return _GrpcioChannel(address)
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Hands every method of the service to one handler."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def service(self, handler_call_details: Any) -> Any:
+        path: str = handler_call_details.method
+        if not path.startswith(_PREFIX):
+            return None
+        return grpc.unary_unary_rpc_method_handler(_behaviour(path[len(_PREFIX) :], self._handler))
+
+
+def _behaviour(method: str, handler: Handler) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def answer(request: bytes, context: Any) -> bytes:
+        remaining = context.time_remaining()
+        call = Call(
+            method=method,
+            request=request,
+            metadata=tuple((k, v) for k, v in context.invocation_metadata() or () if isinstance(v, str)),
+            deadline=Deadline.never() if remaining is None else Deadline.after(remaining),
+            peer=context.peer(),
+        )
+        try:
+            reply = await handler(call)
+        except MishardsError as error:
+            status, details = _status_of(error)
+            await context.abort(status, details)
+            raise  # abort has raised already; this tells the type checker so
+        if call.reply_metadata:
+            await context.send_initial_metadata(tuple(call.reply_metadata))
+        return reply
+
+    return answer
+
+
+def _status_of(error: MishardsError) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, NodeRejected):
+        return _CODES[error.status], error.details
+    return _CODES[error.rpc_status or RpcStatus.UNKNOWN], str(error)
+
+
+_CODES: dict[RpcStatus, grpc.StatusCode] = {RpcStatus(code.value[0]): code for code in grpc.StatusCode}
+
+
+class _GrpcioServer:
+    def __init__(self, handler: Handler, options: ServerOptions) -> None:
+        self._handler = handler
+        self._options = options
+        self._server: Any = None
+
+    async def start(self) -> str:
+        options = self._options
+        self._server = grpc.aio.server(
+            options=[
+                *_SERVER_OPTIONS,
+                ("grpc.so_reuseport", int(options.reuse_port)),
+                ("grpc.max_receive_message_length", options.max_message_bytes),
+            ],
+            maximum_concurrent_rpcs=options.max_concurrent_calls or None,
+        )
+        self._server.add_generic_rpc_handlers((_Methods(self._handler),))
+        try:
+            port = self._server.add_insecure_port(options.address)
+        except RuntimeError as error:
+            raise StartError(f"cannot listen on {options.address}: the address is in use or not ours") from error
+        if port == 0:
+            raise StartError(f"cannot listen on {options.address}: the address is in use or not ours")
+        await self._server.start()
+        if options.address.startswith("unix:"):
+            return options.address
+        return f"{options.address.rpartition(':')[0]}:{port}"
+
+    async def stop(self, grace_s: float) -> None:
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+
+class _GrpcioChannel:
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel: Any = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._calls: dict[str, Any] = {}
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
+        stub = self._calls.get(method)
+        if stub is None:
+            stub = self._calls[method] = self._channel.unary_unary(_PREFIX + method)
+        try:
+            reply: bytes = await stub(request, timeout=deadline.timeout(), metadata=tuple(metadata))
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from error
+        except grpc.aio.UsageError as error:
+            raise NodeUnavailable(self._address, "the channel is closed", sent=False) from error
+        except asyncio.CancelledError:
+            if self._closed():
+                raise NodeUnavailable(self._address, "the channel was closed during the call") from None
+            raise
+        return reply
+
+    def _closed(self) -> bool:
+        state: grpc.ChannelConnectivity = self._channel.get_state()
+        return state is grpc.ChannelConnectivity.SHUTDOWN
+
+    def _translated(self, error: Any) -> MishardsError:
+        code, details = error.code(), error.details() or ""
+        if code is grpc.StatusCode.UNAVAILABLE:
+            # grpcio says only in this text that the call never left; there is no typed answer.
+            return NodeUnavailable(self._address, details, sent="failed to connect" not in details)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return NodeTimeout(self._address, "the deadline passed before it answered")
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return NodeOverloaded(self._address, details)
+        if code in _VERDICTS:
+            return NodeRejected(self._address, details, RpcStatus(code.value[0]))
+        return NodeFault(self._address, f"{code.name}: {details}")
+
+    async def close(self) -> None:
+        await self._channel.close()
