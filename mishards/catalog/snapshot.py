@@ -213,8 +213,8 @@ def in_merge_gap(previous: Snapshot | None, collections: Mapping[str, Collection
 
     Such a writer marks the sources TO_DELETE one by one *before* it shows the merged file, which stands as NEW_MERGE
     all the while. So: segments that were visible are gone, nothing new is visible in that table, and a NEW_MERGE row
-    is there. A legitimate disappearance (compaction to nothing, crash leftovers) looks the same, so callers bound how often they
-    believe it.
+    is there. A legitimate disappearance (compaction to nothing, crash leftovers) looks the same, so callers bound how
+    often they believe it.
     """
     if previous is None:
         return False
