@@ -1,1 +1,1 @@
-"""Who exists: the interface of discovery plugins and what the router keeps of them."""
+"""Who exists: the interface of discovery plugins and the pure code around it."""
