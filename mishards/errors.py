@@ -301,6 +301,13 @@ class NodeRejected(NodeError):
         self.status = status
 
 
+class MalformedReply(MishardsError):
+    """The bytes that a node answered are not the reply they should be; another node may answer."""
+
+    code = Code.ILLEGAL_SEARCH_RESULT
+    retryable = True
+
+
 class ClusterError(MishardsError):
     """The cluster as a whole cannot serve the call now."""
 
@@ -344,6 +351,19 @@ class ConfigError(MishardsError):
 
 class StartError(MishardsError):
     """The process cannot start here: port in use, folder not writable, lock held."""
+
+
+class ProcessFailed(StartError):
+    """A process of an embedded cluster did not become ready; ``output`` is what it said last, lines of text."""
+
+    def __init__(self, name: str, what: str, output: str) -> None:
+        super().__init__(f"{name} {what}")
+        self.name = name
+        self.output = output
+
+
+class SampleFailed(MishardsError):
+    """The sample of an embedded cluster cannot be loaded or shown."""
 
 
 def not_found_text(name: str) -> str:
