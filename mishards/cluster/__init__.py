@@ -1,1 +1,1 @@
-"""The nodes as seen from the router."""
+"""The nodes as seen from a router: who they are, whether they are well, and a way to call them."""

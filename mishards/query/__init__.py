@@ -1,1 +1,1 @@
-"""The read side: calls that may be repeated on another node."""
+"""The read side: a search is planned, scattered over nodes, and merged; it may be repeated."""

@@ -1,0 +1,134 @@
+"""All nodes of the cluster, following discovery; and the loop that probes them.
+
+Belongs to the event loop that ``start`` ran on; discovery's threads only wake it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from mishards.cluster.health import HealthOptions, HealthState
+from mishards.cluster.membership import Membership, membership_of
+from mishards.cluster.node import Node
+from mishards.deadline import Deadline
+from mishards.discovery.watch import NodeWatch
+from mishards.transport.api import Transport
+
+log = logging.getLogger(__name__)
+
+_IDLE_S = 0.5
+"""The longest the probe loop sleeps: it also carries out expired grace periods."""
+
+
+class Fleet:
+    """The nodes by name, and the membership they make up."""
+
+    def __init__(self, watch: NodeWatch, transport: Transport, options: HealthOptions) -> None:
+        self._watch = watch
+        self._transport = transport
+        self._options = options
+        self._nodes: dict[str, Node] = {}
+        self._membership = Membership()
+        self._wake = asyncio.Event()
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open discovery and begin to probe."""
+        self._loop = asyncio.get_running_loop()
+        self._watch.on_change(self._woken)
+        await self._loop.run_in_executor(None, self._watch.open)
+        self._follow()
+        self._task = self._loop.create_task(self._run(), name="fleet-probe")
+
+    async def close(self) -> None:
+        """Stop probing, close discovery and every channel."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await asyncio.get_running_loop().run_in_executor(None, self._watch.close)
+        for node in list(self._nodes.values()):
+            await node.close()
+
+    @property
+    def membership(self) -> Membership:
+        """Who does what now."""
+        self._follow_if_changed()
+        return self._membership
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(list(self._nodes.values()))
+
+    def get(self, name: str) -> Node | None:
+        """The node of that name."""
+        return self._nodes.get(name)
+
+    @property
+    def writer(self) -> Node | None:
+        """The node that takes writes."""
+        writer = self.membership.writer
+        return None if writer is None else self._nodes.get(writer.name)
+
+    def living(self) -> list[Node]:
+        """Every node that may be asked to search when those that hold a segment cannot: readers, then the writer."""
+        membership = self.membership
+        records = [*membership.searchers]
+        if membership.writer is not None and membership.writer not in records:
+            records.append(membership.writer)
+        return [self._nodes[record.name] for record in records if record.name in self._nodes]
+
+    def can_search(self) -> bool:
+        """Has a node that may be asked to search answered a probe, and is still up?"""
+        return any(node.present and node.health.state is HealthState.UP for node in self.living())
+
+    async def wait_for_news(self, deadline: Deadline) -> None:
+        """Return when a node joined, left, or changed its health, or at the deadline."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._news.wait(), deadline.timeout())
+
+    def _woken(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _follow(self) -> None:
+        membership = membership_of(self._watch.members())
+        for record in membership.known:
+            present = record.name not in membership.absent
+            node = self._nodes.get(record.name)
+            if node is None:
+                self._nodes[record.name] = node = Node(record, self._transport, self._options, self._tell)
+            node.update(record, present=present)
+        for name in set(self._nodes) - {record.name for record in membership.known}:
+            node = self._nodes.pop(name)
+            if self._loop is not None:
+                self._loop.create_task(node.close(), name=f"close-{name}")
+        self._membership = membership
+        self._wake.set()
+        self._tell()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            self._follow_if_changed()
+            waiting = [node for node in self if node.present and not node.probing]
+            now = time.monotonic()
+            for node in waiting:
+                if node.health.probe_at <= now:
+                    node.probe()
+            soonest = min((node.health.probe_at for node in waiting if node.health.probe_at > now), default=math.inf)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.0, min(_IDLE_S, soonest - now)))
+
+    def _follow_if_changed(self) -> None:
+        if self._watch.members().version != self._membership.version:
+            self._follow()

@@ -1,0 +1,41 @@
+"""From discovery's members to what a router works with; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mishards.discovery.api import NodeRecord, NodeRole, NodeState
+from mishards.discovery.watch import Members
+from mishards.routing.api import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who does what now. Never changed, only replaced by one of a higher version."""
+
+    version: int = 0
+    writer: NodeRecord | None = None
+    """The writable node that takes writes; None when there is none."""
+    searchers: tuple[NodeRecord, ...] = ()
+    """Who holds segments, by name: the read-only nodes, or the writable ones where there are none."""
+    known: tuple[NodeRecord, ...] = ()
+    """Everyone, by name, whatever the state."""
+    absent: frozenset[str] = frozenset()
+    """Names that discovery no longer reports, within their grace period: members, but not to be called first."""
+
+    def owners(self) -> tuple[Owner, ...]:
+        """The searchers as placement sees them."""
+        return tuple(Owner(node.name, node.weight, node.zone) for node in self.searchers)
+
+
+def membership_of(members: Members) -> Membership:
+    """Give the members their tasks.
+
+    Of several ready writable nodes the first by name that is present is the writer: the others are there by mistake or
+    for a moment, and every router must choose alike.
+    """
+    ready = [node for node in members.nodes if node.state is NodeState.READY]
+    writable = [node for node in ready if node.role is NodeRole.WRITABLE]
+    readonly = [node for node in ready if node.role is NodeRole.READONLY]
+    writer = min(writable, key=lambda node: (node.name in members.absent, node.name), default=None)
+    return Membership(members.version, writer, tuple(readonly or writable), members.nodes, members.absent)

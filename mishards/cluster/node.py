@@ -1,0 +1,169 @@
+"""One node as this router knows it: its record, its channel, its health, its load.
+
+Belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+
+from mishards.cluster.health import Health, HealthOptions, HealthState
+from mishards.deadline import Deadline
+from mishards.discovery.api import NodeRecord
+from mishards.errors import MishardsError, NodeError, NodeFault, NodeUnavailable
+from mishards.transport.api import Channel, Metadata, Transport
+from mishards.wire.protos import milvus_pb2
+
+log = logging.getLogger(__name__)
+
+_LATENCY_WEIGHT = 0.2
+"""How much the newest call counts in the moving average."""
+
+_VERSIONS = ("1.0.", "1.1.")
+_CAPABILITIES = "mishards capabilities"
+
+
+class Node:
+    """Calls a node and keeps account of how it does."""
+
+    def __init__(
+        self, record: NodeRecord, transport: Transport, options: HealthOptions, on_change: Callable[[], None]
+    ) -> None:
+        """``on_change`` is called whenever the node goes up or down."""
+        self.record = record
+        self.health = Health()
+        self.present = True
+        self.outstanding = 0
+        self.latency_s = 0.0
+        self.version = ""
+        self.capabilities: frozenset[str] = record.capabilities
+        self._transport = transport
+        self._options = options
+        self._on_change = on_change
+        self._channel = transport.channel(record.address)
+        self._probe: asyncio.Task[bool] | None = None
+        self._retired: list[Channel] = []
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} {self.record.address} {self.health.state.value} outstanding={self.outstanding}>"
+
+    @property
+    def name(self) -> str:
+        """Its identity."""
+        return self.record.name
+
+    @property
+    def usable(self) -> bool:
+        """May it be asked first? Nothing is known against it."""
+        return self.present and self.health.state is not HealthState.DOWN
+
+    def load_share(self) -> float:
+        """How much of its normal load it should get now, 0 to 1."""
+        return self.health.load_share(time.monotonic(), self._options) if self.present else 0.0
+
+    def update(self, record: NodeRecord, *, present: bool) -> None:
+        """Follow discovery: a new address gets a new channel, a node that came back is probed at once."""
+        moved = record.address != self.record.address
+        if moved:
+            self._retired.append(self._channel)
+            self._channel = self._transport.channel(record.address)
+        if moved or (present and not self.present):
+            self.health = Health()
+        self.record, self.present = record, present
+
+    async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
+        """Call the node as ``Channel.call`` does; the outcome counts for its health."""
+        channel, began = self._channel, time.monotonic()
+        self.outstanding += 1
+        try:
+            reply = await channel.call(method, request, deadline=deadline, metadata=metadata)
+        except NodeUnavailable as error:
+            if channel is self._channel:
+                self.broke(str(error))
+            raise
+        except NodeFault as error:
+            self.faulted(str(error))
+            raise
+        finally:
+            self.outstanding -= 1
+        self.health = self.health.call_answered()
+        self.latency_s += _LATENCY_WEIGHT * (time.monotonic() - began - self.latency_s)
+        return reply
+
+    def broke(self, reason: str) -> None:
+        """A call found it gone."""
+        self._become(self.health.call_broke(time.monotonic(), self._options, reason))
+
+    def faulted(self, reason: str) -> None:
+        """It answered, but as something broken answers."""
+        self._become(self.health.call_faulted(time.monotonic(), self._options, reason))
+
+    @property
+    def probing(self) -> bool:
+        """Is a probe under way?"""
+        return self._probe is not None and not self._probe.done()
+
+    def probe(self) -> asyncio.Task[bool]:
+        """Ask whether it lives; those who ask at once share one probe."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.get_running_loop().create_task(self._probe_once(), name=f"probe-{self.name}")
+        return self._probe
+
+    async def close(self) -> None:
+        """Close the channels; calls under way fail."""
+        if self._probe is not None:
+            self._probe.cancel()
+        for channel in (*self._retired, self._channel):
+            await channel.close()
+
+    async def _probe_once(self) -> bool:
+        deadline = Deadline.after(self._options.probe_timeout_ms / 1000)
+        try:
+            if not self.version:
+                await self._introduce(deadline)
+            else:
+                await self._ask("status", deadline)
+        except MishardsError as error:
+            self.version = "" if isinstance(error, NodeError) else self.version
+            self._become(self.health.probe_failed(time.monotonic(), self._options, str(error)))
+            return False
+        self._become(self.health.probe_answered(time.monotonic(), self._options))
+        return True
+
+    async def _introduce(self, deadline: Deadline) -> None:
+        version = await self._ask("version", deadline)
+        if not version.startswith(_VERSIONS):
+            raise NodeFault(self.record.address, f"it answers as version {version!r}; 1.0.x and 1.1.x are served")
+        self.capabilities = self.record.capabilities | _capabilities(await self._ask(_CAPABILITIES, deadline))
+        self.version = version
+
+    async def _ask(self, command: str, deadline: Deadline) -> str:
+        request = milvus_pb2.Command(cmd=command).SerializeToString()
+        raw = await self._channel.call("Cmd", request, deadline=deadline)
+        reply: str = milvus_pb2.StringReply.FromString(raw).string_reply
+        return reply
+
+    def _become(self, health: Health) -> None:
+        before, self.health = self.health, health
+        if health.state is not before.state:
+            level = logging.WARNING if health.state is HealthState.DOWN else logging.INFO
+            log.log(level, "node name=%s state=%s reason=%r", self.name, health.state.value, health.reason)
+            self._on_change()
+
+
+def _capabilities(answer: str) -> frozenset[str]:
+    """The extensions a node says it has; a Milvus server answers no JSON object, and so has none."""
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        return frozenset()
+    if not isinstance(found, dict):
+        return frozenset()
+    listed = found.get("capabilities")
+    if isinstance(listed, list):
+        return frozenset(str(item) for item in listed)
+    return frozenset(str(name) for name, value in found.items() if value)

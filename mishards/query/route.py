@@ -1,0 +1,99 @@
+"""Which nodes hold the segments of a search: computed once per snapshot and membership, shared by all searches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
+from mishards.query.options import RoutingOptions
+from mishards.routing.api import Owner, Placeable, Placement, Routing
+from mishards.wire.names import match_tags
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Segments with the same owners, the preferred one first."""
+
+    owners: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The segments of a search, by owners. ``spares`` has, for each segment, who takes over from the owners."""
+
+    segments: tuple[Segment, ...]
+    groups: tuple[Group, ...]
+    spares: Placement
+
+
+def selected(collection: Collection, tags: Sequence[str]) -> tuple[Partition, ...]:
+    """The partitions that the tags of a search select. Raises PartitionError as ``match_tags`` does."""
+    chosen = frozenset(match_tags(tags, collection.partition_tags[1:]))
+    return tuple(partition for partition in collection.partitions if partition.tag in chosen)
+
+
+def grouped(segments: Sequence[Segment], placement: Placement, replicas: int) -> Route:
+    """Order the segments by owners, the first ``replicas`` nodes placed for each; segments in the order of file ids."""
+    groups: dict[tuple[str, ...], list[Segment]] = defaultdict(list)
+    for segment in sorted(segments, key=lambda segment: segment.file.id):
+        groups[placement[segment.segment_id][:replicas]].append(segment)
+    return Route(
+        tuple(segments),
+        tuple(Group(owners, tuple(found), sum(s.rows for s in found)) for owners, found in groups.items()),
+        {segment.segment_id: placement[segment.segment_id][replicas:] for segment in segments},
+    )
+
+
+class Routes:
+    """Keeps what was computed for the newest snapshot and owners."""
+
+    def __init__(self, routing: Routing, options: RoutingOptions) -> None:
+        self._routing = routing
+        self._options = options
+        self._key: tuple[int, tuple[Owner, ...]] = (-1, ())
+        self._routes: dict[tuple[str, tuple[str, ...]], Route] = {}
+        self._placements: dict[str, tuple[tuple[str, ...], tuple[Owner, ...], Placement]] = {}
+
+    def route(
+        self, snapshot: Snapshot, collection: Collection, tags: Sequence[str], owners: tuple[Owner, ...]
+    ) -> Route:
+        """Where the segments of a search are. Raises PartitionError when the tags select nothing."""
+        if (snapshot.version, owners) != self._key:
+            self._key, self._routes = (snapshot.version, owners), {}
+        wanted = (collection.name, tuple(tags))
+        route = self._routes.get(wanted)
+        if route is None:
+            segments = tuple(segment for part in selected(collection, tags) for segment in part.segments)
+            route = grouped(segments, self.placement(collection, owners), self._options.replicas_of(collection.name))
+            if len(self._routes) >= 4096:  # as many tags as a client cares to invent
+                self._routes.clear()
+            self._routes[wanted] = route
+        return route
+
+    def placement(self, collection: Collection, owners: tuple[Owner, ...]) -> Placement:
+        """Owners, then spares, of every segment of a collection."""
+        ids = tuple(segment.segment_id for segment in collection.segments)
+        kept = self._placements.get(collection.name)
+        if kept is not None and kept[:2] == (ids, owners):
+            return kept[2]
+        count = self._options.replicas_of(collection.name) + self._options.spares
+        placement = self._routing.assign(_placeables(collection), owners, count)
+        self._placements[collection.name] = (ids, owners, placement)
+        return placement
+
+    def forget(self, snapshot: Snapshot) -> None:
+        """Drop what was kept for collections that the snapshot no longer has."""
+        for name in set(self._placements) - set(snapshot.collections):
+            del self._placements[name]
+
+
+def _placeables(collection: Collection) -> list[Placeable]:
+    return [
+        Placeable(segment.segment_id, collection.name, partition.tag, segment.rows)
+        for partition in collection.partitions
+        for segment in partition.segments
+    ]
