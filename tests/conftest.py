@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -42,8 +43,8 @@ def connect(pymilvus_python: Path) -> Iterator[Callable[..., RemoteClient]]:
     """Connect an unmodified client to an address; it is closed after the test. Takes what ``RemoteClient`` takes."""
     clients: list[RemoteClient] = []
 
-    def connect_to(address: str, *, handler: str = "GRPC") -> RemoteClient:
-        clients.append(RemoteClient(pymilvus_python, address, handler=handler))
+    def connect_to(address: str, **options: Any) -> RemoteClient:
+        clients.append(RemoteClient(pymilvus_python, address, **options))
         return clients[-1]
 
     yield connect_to

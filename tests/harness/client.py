@@ -15,6 +15,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+_CONNECT_TIMEOUT_S = 100
+"""More than the client's own: three tries of 30 s."""
 _BRIDGE = Path(__file__).with_name("client_bridge.py")
 
 
@@ -52,14 +54,14 @@ class ClientRaised(Exception):
 class RemoteClient:
     """One ``milvus.Milvus`` object in a process of its own; one call at a time."""
 
-    def __init__(self, python: Path, address: str, *, handler: str = "GRPC", connect_timeout_s: float = 30) -> None:
+    def __init__(self, python: Path, address: str, *, handler: str = "GRPC", **options: Any) -> None:
         """Connect to ``host:port``.
 
         Args:
             python: The interpreter that has the client, from the fixture ``pymilvus_python``.
             address: Where the server listens.
             handler: ``GRPC`` or ``HTTP``.
-            connect_timeout_s: How long connecting may take.
+            options: Further ones of ``milvus.Milvus``, such as ``wait_timeout`` (seconds) and ``max_retry``.
 
         Raises:
             ClientRaised: what the client raised while it connected.
@@ -77,7 +79,7 @@ class RemoteClient:
         self._reader.start()
         host, _, port = address.rpartition(":")
         try:
-            self._exchange("connect", {"host": host, "port": port, "handler": handler}, connect_timeout_s)
+            self._exchange("connect", {"host": host, "port": port, "handler": handler, **options}, _CONNECT_TIMEOUT_S)
         except BaseException:
             self.close()
             raise
