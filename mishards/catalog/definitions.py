@@ -23,9 +23,17 @@ class DefinitionWriter:
         self._catalog = catalog
 
     def create_collection(
-        self, name: str, dimension: int, index_file_size: int, metric: MetricType, engine_type: IndexType
+        self,
+        name: str,
+        dimension: int,
+        index_file_size: int,
+        metric: MetricType,
+        *,
+        flush_lsn: int = 0,
     ) -> None:
-        """Record a collection; ``index_file_size`` in bytes.
+        """Record a collection without an index; ``index_file_size`` in bytes.
+
+        Log records at or before ``flush_lsn`` belong to an earlier collection of the name.
 
         Raises:
             CollectionExists: the name is taken, by a collection or by a partition's internal name.
@@ -35,10 +43,11 @@ class DefinitionWriter:
             dimension=dimension,
             index_file_size=index_file_size,
             metric_type=metric,
-            engine_type=engine_type,
+            engine_type=IndexType.BIN_FLAT if metric.is_binary else IndexType.FLAT,
             index_params="{}",
             owner_table="",
             partition_tag="",
+            flush_lsn=flush_lsn,
         )
 
     def create_partition(self, owner: TableRecord, table_id: str, tag: str) -> None:
@@ -56,6 +65,7 @@ class DefinitionWriter:
             index_params=owner.index_params,
             owner_table=owner.table_id,
             partition_tag=tag,
+            flush_lsn=0,
         )
 
     def _insert_table(self, **columns: object) -> None:
@@ -64,7 +74,6 @@ class DefinitionWriter:
             "created_on": self._catalog.now_us(),
             "flag": IdMode.UNDECIDED,
             "version": MILVUS_VERSION,
-            "flush_lsn": 0,
             **columns,
         }
         with self._catalog.transaction() as connection:

@@ -17,6 +17,8 @@ from mishards.catalog.tables import table_files, tables
 _GAP_READS = 20
 _GAP_PAUSE_S = 0.01
 
+_Rows = tuple[list[TableRecord], list[FileRecord]]
+
 
 class CatalogReader:
     """Reads snapshots. One thread at a time (the cache's); ``close`` from any thread."""
@@ -24,7 +26,7 @@ class CatalogReader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._closed = threading.Event()
-        self._rows: tuple[list[TableRecord], list[FileRecord]] | None = None
+        self._rows: _Rows | None = None
 
     def read(self, previous: Snapshot | None) -> Snapshot:
         """The catalog as it is now; the version is ``previous``'s where nothing has changed.
@@ -34,20 +36,28 @@ class CatalogReader:
         Raises:
             CatalogUnavailable: the database did not answer.
         """
-        for attempt in range(_GAP_READS):
-            taken_at = time.monotonic()
-            rows = self._read_rows()
-            if previous is not None and rows == self._rows:
-                return Snapshot(previous.version, taken_at, previous.collections)
-            collections = assemble(*rows)
-            last = attempt == _GAP_READS - 1
-            if last or not in_merge_gap(previous, collections, rows[1]):
-                break
+        for _ in range(_GAP_READS):
+            snapshot = self._attempt(previous)
+            if snapshot is not None:
+                return snapshot
             self._closed.wait(_GAP_PAUSE_S)
-        self._rows = rows
-        return Snapshot(1 if previous is None else previous.version + 1, taken_at, collections)
+        return self._assembled(previous, time.monotonic(), self._read_rows())
 
-    def _read_rows(self) -> tuple[list[TableRecord], list[FileRecord]]:
+    def _attempt(self, previous: Snapshot | None) -> Snapshot | None:
+        """Read once; None where the read fell into a merge."""
+        taken_at = time.monotonic()
+        rows = self._read_rows()
+        if previous is not None and rows == self._rows:
+            return Snapshot(previous.version, taken_at, previous.collections)
+        if in_merge_gap(previous, assemble(*rows), rows[1]):
+            return None
+        return self._assembled(previous, taken_at, rows)
+
+    def _assembled(self, previous: Snapshot | None, taken_at: float, rows: _Rows) -> Snapshot:
+        self._rows = rows
+        return Snapshot(1 if previous is None else previous.version + 1, taken_at, assemble(*rows))
+
+    def _read_rows(self) -> _Rows:
         with translated(self._engine):
             try:
                 with self._engine.connect() as connection, connection.begin():

@@ -1,0 +1,5 @@
+"""``python -m milvus_node`` is ``milvus-node``."""
+
+from milvus_node.cli import main
+
+main()

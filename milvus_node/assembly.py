@@ -1,0 +1,182 @@
+"""Options → a running node; the only place where the node's concrete parts meet."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from milvus_node.catalog import NodeCatalog
+from milvus_node.config import NodeOptions
+from milvus_node.ids import IdGenerator
+from milvus_node.ingest.build import IndexBuilder
+from milvus_node.ingest.collections import CollectionWriter
+from milvus_node.ingest.flush import Flusher
+from milvus_node.ingest.maintenance import Maintenance
+from milvus_node.ingest.parts import WriteParts
+from milvus_node.ingest.recovery import flushed_lsn, recover
+from milvus_node.ingest.rewrite import Rewriter
+from milvus_node.ingest.rows import RowWriter
+from milvus_node.ingest.wal import WalOptions, WriteAheadLog
+from milvus_node.roles import WRITES, Role
+from milvus_node.search.cache import SegmentCache
+from milvus_node.search.searcher import Searcher
+from milvus_node.search.segment import load_segment
+from milvus_node.service.commands import Commands
+from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
+from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
+from milvus_node.service.pools import Pool
+from milvus_node.service.rows import RowCalls
+from milvus_node.service.searches import SearchCalls
+from milvus_node.service.writes import WriteCalls
+from milvus_node.storage.layout import StorageLayout
+from milvus_node.storage.lock import FolderLock
+from milvus_node.storage.sweep import sweep
+from mishards.catalog.cache import SnapshotCache
+from mishards.catalog.definitions import DefinitionWriter
+from mishards.catalog.engine import open_engine
+from mishards.catalog.files import FileWriter
+from mishards.catalog.reader import CatalogReader
+from mishards.catalog.transaction import WritableCatalog
+
+log = logging.getLogger(__name__)
+
+_ORPHAN_GRACE_S = 0.0
+"""At its start the writable node is alone with the folder: what the catalog does not name is garbage."""
+
+
+class Pools:
+    """The threads of a node, one pool a class of calls."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        calls = options.calls
+        self.search = Pool("search", calls.search_threads, calls.max_waiting)
+        self.write = Pool("write", calls.write_threads, calls.max_waiting)
+        self.definition = Pool("definition", calls.definition_threads, calls.max_waiting)
+        self.info = Pool("info", calls.info_threads, calls.max_waiting)
+
+    def close(self) -> None:
+        """Refuse new work."""
+        for pool in (self.search, self.write, self.definition, self.info):
+            pool.close()
+
+
+class Node:
+    """One node's parts. ``open`` and ``close`` block; the dispatcher belongs to one event loop."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        """Nothing is opened yet."""
+        self._options = options
+        self._layout = StorageLayout(options.storage.path)
+        self._reader = CatalogReader(open_engine(options.metadata_uri))
+        self._snapshots = SnapshotCache(self._reader.read)
+        self._catalog = NodeCatalog(self._snapshots)
+        self.cache = SegmentCache(
+            lambda collection, segment: load_segment(self._layout, collection, segment), options.cache.cache_size_bytes
+        )
+        self._pools = Pools(options)
+        self._running = RunningCalls()
+        self._lock: FolderLock | None = None
+        self._parts: WriteParts | None = None
+        self._maintenance: Maintenance | None = None
+
+    def open(self) -> Dispatcher:
+        """Take the folder, recover, begin the background work; return what serves calls.
+
+        Raises:
+            StartError, CatalogError, StorageError: the node cannot run here.
+        """
+        if self._options.role is Role.READONLY:
+            self._snapshots.start()
+            return Dispatcher(self._read_routes(), self._running, WRITES)
+        write_routes = self._open_for_writing()
+        return Dispatcher({**self._read_routes(), **write_routes}, self._running)
+
+    def _open_for_writing(self) -> Mapping[str, Route]:
+        options = self._options
+        options.storage.path.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock.acquire(self._layout.lock_path)
+        writable = WritableCatalog(open_engine(options.metadata_uri))
+        writable.initialise()
+        self._snapshots.start()
+        snapshot = self._catalog.refreshed()
+        wal = WriteAheadLog.open(
+            options.wal_path,
+            WalOptions(above_lsn=flushed_lsn(snapshot), ignore_damage=options.wal.recovery_error_ignore),
+        )
+        parts = self._parts = WriteParts(
+            self._catalog, DefinitionWriter(writable), FileWriter(writable), self._layout, wal, IdGenerator()
+        )
+        flusher, rewriter, builder = Flusher(parts), Rewriter(parts), IndexBuilder(parts)
+        collections = CollectionWriter(parts, flusher, rewriter, builder)
+        self._maintenance = Maintenance(parts, flusher, collections, builder, options.maintenance)
+        recover(parts, flusher, options.cache.insert_buffer_size_bytes)
+        self._sweep()
+        self._maintenance.start()
+        self._flusher = flusher
+        rows = RowWriter(parts, flusher, options.cache.insert_buffer_size_bytes)
+        return self._write_routes(
+            WriteDefinitions(self._catalog, collections), WriteCalls(self._catalog, rows, flusher, rewriter)
+        )
+
+    def _sweep(self) -> None:
+        retired = self._parts.files.retired(0) if self._parts else []
+        named = {(f.table_id, f.segment_id, f.file_id) for f in retired}
+        for segment in self._catalog.refreshed().segments_by_file.values():
+            named.add((segment.table_id, segment.segment_id, segment.file.file_id))
+        swept = sweep(self._layout, named, lambda *_: False, now=time.time(), grace_s=_ORPHAN_GRACE_S)
+        if swept.folders or swept.files:
+            log.info("removed orphans folders=%d files=%d bytes=%d", swept.folders, swept.files, swept.size)
+
+    def _read_routes(self) -> dict[str, Route]:
+        pools, catalog = self._pools, self._catalog
+        definitions = ReadDefinitions(catalog)
+        searches = SearchCalls(catalog, Searcher(self.cache), self.cache)
+        rows = RowCalls(catalog, self._layout)
+        commands = Commands(self._options.role.value, lambda: self._running.names(without="Cmd"))
+        return {
+            "HasCollection": Route(definitions.has_collection, pools.info),
+            "DescribeCollection": Route(definitions.describe_collection, pools.info),
+            "CountCollection": Route(definitions.count_collection, pools.info),
+            "ShowCollections": Route(definitions.show_collections, pools.info),
+            "ShowCollectionInfo": Route(definitions.show_collection_info, pools.info),
+            "DescribeIndex": Route(definitions.describe_index, pools.info),
+            "HasPartition": Route(definitions.has_partition, pools.info),
+            "ShowPartitions": Route(definitions.show_partitions, pools.info),
+            "GetVectorsByID": Route(rows.get_vectors_by_id, pools.info),
+            "GetVectorIDs": Route(rows.get_vector_ids, pools.info),
+            "Search": Route(searches.search, pools.search),
+            "SearchInFiles": Route(searches.search_in_files, pools.search),
+            "PreloadCollection": Route(searches.preload, pools.definition),
+            "ReleaseCollection": Route(searches.release, pools.info),
+            "ReloadSegments": Route(searches.reload_segments, pools.info),
+            "Cmd": Route(commands.cmd, pools.info),
+        }
+
+    def _write_routes(self, definitions: WriteDefinitions, writes: WriteCalls) -> dict[str, Route]:
+        pools = self._pools
+        return {
+            "CreateCollection": Route(definitions.create_collection, pools.definition),
+            "DropCollection": Route(definitions.drop_collection, pools.definition),
+            "CreateIndex": Route(definitions.create_index, pools.definition),
+            "DropIndex": Route(definitions.drop_index, pools.definition),
+            "CreatePartition": Route(definitions.create_partition, pools.definition),
+            "DropPartition": Route(definitions.drop_partition, pools.definition),
+            "Insert": Route(writes.insert, pools.write),
+            "DeleteByID": Route(writes.delete_by_id, pools.write),
+            "Flush": Route(writes.flush, pools.definition),
+            "Compact": Route(writes.compact, pools.definition),
+        }
+
+    def close(self) -> None:
+        """Flush what is buffered, stop the background work, free the folder. Call after the server has stopped."""
+        self._pools.close()
+        if self._maintenance is not None:
+            self._maintenance.stop()
+        if self._parts is not None:
+            self._flusher.flush_all()
+            self._parts.wal.close()
+        self._snapshots.close()
+        self._reader.close()
+        if self._lock is not None:
+            self._lock.release()

@@ -1,0 +1,115 @@
+"""The settings of a node and where they come from; the only reader of ``os.environ`` in the node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from milvus_node.ingest.maintenance import MaintenanceOptions
+from milvus_node.roles import Role
+from mishards.options import Loaded, about, environment_layer, file_layer, flag_layer, load
+
+ENVIRONMENT_PREFIX = "MILVUS_NODE"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Memory."""
+
+    cache_size_bytes: int = field(default=4 << 30, metadata=about("segments kept in memory", minimum=1 << 20))
+    insert_buffer_size_bytes: int = field(
+        default=1 << 30, metadata=about("unflushed rows in memory; more forces a flush", minimum=1 << 20)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """The shared folder and what is done in it."""
+
+    path: Path = field(default=Path("/var/lib/milvus"), metadata=about("the folder that all nodes share"))
+    auto_flush_interval_s: float = field(
+        default=1.0, metadata=about("flush every collection this often; 0 turns it off", minimum=0)
+    )
+    file_cleanup_timeout_s: float = field(
+        default=10.0, metadata=about("superseded files live on this long", minimum=0, maximum=3600)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WalOptions:
+    """The write-ahead log."""
+
+    path: str = field(default="", metadata=about("folder of the log; empty is the folder wal in storage.path"))
+    recovery_error_ignore: bool = field(
+        default=False, metadata=about("start with a damaged log, dropping what is behind the damage")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """Admission: threads of each class of calls, and how many calls may wait before one is refused."""
+
+    search_threads: int = field(
+        default=max(2, os.cpu_count() or 2), metadata=about("searches that run at once", minimum=1)
+    )
+    write_threads: int = field(default=64, metadata=about("inserts and deletes that run at once", minimum=1))
+    definition_threads: int = field(default=16, metadata=about("flushes, builds, drops that run at once", minimum=1))
+    info_threads: int = field(default=8, metadata=about("other calls that run at once", minimum=1))
+    max_waiting: int = field(default=1024, metadata=about("calls of a class that may wait for a thread", minimum=0))
+    max_message_bytes: int = field(
+        default=512 << 20, metadata=about("largest request accepted; -1 is no limit", minimum=-1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """A node, whole."""
+
+    name: str = field(default="", metadata=about("name in discovery; empty is the bound address"))
+    role: Role = field(default=Role.WRITABLE, metadata=about("what this node is for"))
+    address: str = field(default="127.0.0.1:19530", metadata=about("where to listen for gRPC; port 0 is any free one"))
+    http_address: str = field(default="127.0.0.1:19121", metadata=about("where to listen for HTTP; empty is nowhere"))
+    metadata: str = field(
+        default="", metadata=about("URI of the metadata database; empty is SQLite in storage.path", secret=False)
+    )
+    discovery: str = field(default="", metadata=about("URI where this node announces itself; empty is nowhere"))
+    log_level: str = field(
+        default="info", metadata=about("least severe line logged", choices=("debug", "info", "warning", "error"))
+    )
+    drain_s: float = field(default=8.0, metadata=about("longest wait for calls under way when stopping", minimum=0))
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    wal: WalOptions = field(default_factory=WalOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    calls: CallOptions = field(default_factory=CallOptions)
+
+    @property
+    def metadata_uri(self) -> str:
+        """The metadata URI, or where Milvus keeps it when it is alone."""
+        return self.metadata or f"sqlite:///{self.storage.path.absolute() / 'db' / 'meta.sqlite'}"
+
+    @property
+    def wal_path(self) -> Path:
+        """The folder of the log."""
+        return Path(self.wal.path) if self.wal.path else self.storage.path / "wal"
+
+    @property
+    def maintenance(self) -> MaintenanceOptions:
+        """How often the write path does what."""
+        return MaintenanceOptions(
+            auto_flush_interval_s=self.storage.auto_flush_interval_s,
+            file_cleanup_timeout_s=self.storage.file_cleanup_timeout_s,
+        )
+
+
+def load_options(file: Path | None, flags: Mapping[str, tuple[str, object]]) -> Loaded[NodeOptions]:
+    """Flags over environment over file over defaults.
+
+    Raises:
+        ConfigError: a setting that does not exist or does not fit.
+    """
+    layers = [] if file is None else [file_layer(file, NodeOptions)]
+    layers.append(environment_layer(os.environ, ENVIRONMENT_PREFIX, NodeOptions))
+    layers.append(flag_layer(flags))
+    return load(NodeOptions, *layers)

@@ -1,0 +1,118 @@
+"""What the writable node does by itself: flush, merge, build, clean up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from milvus_node.ingest.build import IndexBuilder
+from milvus_node.ingest.collections import CollectionWriter
+from milvus_node.ingest.flush import Flusher
+from milvus_node.ingest.parts import WriteParts
+from milvus_node.loops import Loop
+from mishards.catalog.records import FileRecord
+from mishards.errors import CollectionNotFound
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceOptions:
+    """How often, in seconds."""
+
+    auto_flush_interval_s: float = 1.0
+    """0 turns automatic flushing off."""
+    merge_interval_s: float = 1.0
+    cleanup_interval_s: float = 2.0
+    file_cleanup_timeout_s: float = 10.0
+    """How long superseded files live on for readers that still use them."""
+
+
+class Maintenance:
+    """Owns the background loops of the write path."""
+
+    def __init__(
+        self,
+        parts: WriteParts,
+        flusher: Flusher,
+        collections: CollectionWriter,
+        builder: IndexBuilder,
+        options: MaintenanceOptions,
+    ) -> None:
+        self._parts = parts
+        self._flusher = flusher
+        self._collections = collections
+        self._builder = builder
+        self._options = options
+        loops = [
+            Loop("merge", options.merge_interval_s, self.merge),
+            Loop("index-build", options.merge_interval_s, self.build),
+            Loop("cleanup", options.cleanup_interval_s, self.clean_up),
+        ]
+        if options.auto_flush_interval_s > 0:
+            loops.append(Loop("auto-flush", options.auto_flush_interval_s, flusher.flush_all))
+        self.loops = tuple(loops)
+
+    def start(self) -> None:
+        """Begin; ``stop`` ends."""
+        for loop in self.loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """End every loop after the step under way."""
+        for loop in self.loops:
+            loop.stop()
+
+    def merge(self) -> None:
+        """Merge small segments of every collection that has no index work under way."""
+        self._each(self._merge_one)
+
+    def _merge_one(self, name: str) -> None:
+        lock = self._parts.locks.definition(name)
+        if lock.acquire(blocking=False):
+            try:
+                self._collections.merge_small(name)
+            finally:
+                lock.release()
+
+    def build(self) -> None:
+        """Build what waits, unless a CreateIndex is at it."""
+        self._each(self._build_one)
+
+    def _build_one(self, name: str) -> None:
+        lock = self._parts.locks.definition(name)
+        if lock.acquire(blocking=False):
+            try:
+                for segment in self._builder.waiting(name):
+                    self._builder.build(name, segment)
+            finally:
+                lock.release()
+
+    def _each(self, step: Callable[[str], None]) -> None:
+        for name in self._parts.catalog.known().collections:
+            try:
+                step(name)
+            except CollectionNotFound:
+                continue  # dropped meanwhile
+
+    def clean_up(self) -> None:
+        """Remove superseded and dropped files, then their rows, once they are older than the cleanup delay."""
+        retired = self._parts.files.retired(self._options.file_cleanup_timeout_s)
+        if not retired:
+            return
+        live = {
+            (segment.table_id, segment.segment_id)
+            for collection in self._parts.catalog.refreshed().collections.values()
+            for segment in collection.segments
+        }
+        for file in retired:
+            self._remove(file, keep_segment=(file.table_id, file.segment_id) in live)
+        self._parts.files.forget(retired)
+
+    def _remove(self, file: FileRecord, *, keep_segment: bool) -> None:
+        folder = self._parts.layout.segment(file.table_id, file.segment_id)
+        if not keep_segment:
+            folder.remove()
+        elif file.file_id != file.segment_id:
+            folder.remove_file(file.file_id)

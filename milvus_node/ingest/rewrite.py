@@ -1,0 +1,158 @@
+"""Merge and compaction: live rows of some segments become one new segment in their place.
+
+Reading and writing happen while everything goes on; only the commit holds the collection's structure lock. Rows deleted
+meanwhile are deleted in the new segment too, before it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvus_node.ingest.flush import raw_file_type
+from milvus_node.ingest.parts import WriteParts
+from milvus_node.storage.segment_folder import SegmentFolder
+from mishards.catalog.files import Expected, NewFile
+from mishards.catalog.records import FileType
+from mishards.catalog.snapshot import Collection, Segment
+from mishards.errors import CatalogConflict, CollectionNotFound
+from mishards.kinds import IndexType
+
+MIN_ROWS_TO_INDEX = 4096
+"""Smaller segments stay raw and are searched exactly."""
+
+COMPACTION_THRESHOLD = 0.1
+"""Compaction rewrites a segment whose deleted rows are at least this share of all."""
+
+
+@dataclass(slots=True)
+class _Source:
+    segment: Segment
+    folder: SegmentFolder
+    ids: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    """Rows of the source that are in the new segment, rising."""
+
+
+class Rewriter:
+    """Replaces segments by their live rows. Safe from any thread."""
+
+    def __init__(self, parts: WriteParts) -> None:
+        self._parts = parts
+
+    def merge(self, name: str, segments: Sequence[Segment]) -> bool:
+        """Merge raw segments of one partition; False when they changed under it and nothing was done."""
+        return self._rewrite(name, segments, was_indexed=False)
+
+    def compact(self, name: str) -> None:
+        """Rewrite every segment of the collection in which enough rows are deleted.
+
+        Raises:
+            StorageError, CatalogUnavailable: what was not rewritten yet stays as it was.
+        """
+        for segment in self._parts.catalog.refreshed().collection(name).segments:
+            folder = self._folder(segment)
+            deleted = len(folder.read_deleted())
+            if deleted and deleted >= COMPACTION_THRESHOLD * folder.row_count():
+                indexed = segment.file.file_type in (FileType.INDEX, FileType.TO_INDEX)
+                self._rewrite(name, [segment], was_indexed=indexed)
+
+    def _folder(self, segment: Segment) -> SegmentFolder:
+        return self._parts.layout.segment(segment.table_id, segment.segment_id)
+
+    def _rewrite(self, name: str, segments: Sequence[Segment], *, was_indexed: bool) -> bool:
+        collection = self._parts.catalog.known().collection(name)
+        sources = [self._read(segment) for segment in segments]
+        row_bytes = collection.metric.vector_bytes(collection.dimension)
+        new_id = self._parts.ids.one()
+        folder = self._parts.layout.segment(segments[0].table_id, new_id)
+        total = sum(len(source.kept) for source in sources)
+        done = False
+        try:
+            if total:
+                _write(folder, sources, row_bytes)
+            done = self._commit(collection, sources, folder, was_indexed=was_indexed)
+        finally:
+            if not done:
+                folder.remove()
+        return done
+
+    def _read(self, segment: Segment) -> _Source:
+        folder = self._folder(segment)
+        ids = folder.read_ids()
+        live = np.ones(len(ids), np.bool_)
+        live[folder.read_deleted()] = False
+        return _Source(segment, folder, ids, np.flatnonzero(live))
+
+    def _commit(
+        self, collection: Collection, sources: Sequence[_Source], folder: SegmentFolder, *, was_indexed: bool
+    ) -> bool:
+        with self._parts.locks.structure(collection.name):
+            current = self._still_there(collection, sources)
+            if current is None:
+                return False
+            late = _deleted_since(sources)
+            total = sum(len(source.kept) for source in sources)
+            if late.size:
+                folder.write_deleted(late)
+            new_files = []
+            if total > late.size:
+                new_files.append(
+                    _new_file(collection, sources[0].segment.table_id, folder.segment_id, total, late.size)
+                )
+            if new_files and was_indexed and total - late.size > MIN_ROWS_TO_INDEX:
+                new_files = [replace(new_files[0], file_type=FileType.TO_INDEX)]
+            try:
+                self._parts.files.replace(
+                    [Expected.of(segment.file) for segment in current],
+                    [segment.segment_id for segment in current],
+                    new_files,
+                )
+            except CatalogConflict:
+                return False
+            self._parts.catalog.refreshed()
+            return bool(new_files)
+
+    def _still_there(self, collection: Collection, sources: Sequence[_Source]) -> list[Segment] | None:
+        try:
+            current = self._parts.catalog.refreshed().collection(collection.name)
+        except CollectionNotFound:
+            return None
+        by_id = {segment.segment_id: segment for segment in current.segments}
+        found = [by_id.get(source.segment.segment_id) for source in sources]
+        same = [
+            segment
+            for segment, source in zip(found, sources, strict=True)
+            if segment is not None and segment.file.file_type == source.segment.file.file_type
+        ]
+        return same if len(same) == len(sources) else None
+
+
+def _write(folder: SegmentFolder, sources: Sequence[_Source], row_bytes: int) -> None:
+    vectors = np.empty((sum(len(source.kept) for source in sources), row_bytes), np.uint8)
+    start = 0
+    for source in sources:
+        end = start + len(source.kept)
+        vectors[start:end] = source.folder.read_vectors(np.uint8, row_bytes)[source.kept]
+        start = end
+    folder.write_raw(np.concatenate([source.ids[source.kept] for source in sources]), vectors)
+
+
+def _deleted_since(sources: Sequence[_Source]) -> NDArray[np.int32]:
+    """Offsets in the new segment of rows that were deleted in a source after it was read."""
+    late = []
+    start = 0
+    for source in sources:
+        now = source.folder.read_deleted()
+        late.append(start + np.flatnonzero(np.isin(source.kept, now)))
+        start += len(source.kept)
+    return np.concatenate(late).astype(np.int32)
+
+
+def _new_file(collection: Collection, table_id: str, segment_id: str, total: int, deleted: int) -> NewFile:
+    size = total * (collection.metric.vector_bytes(collection.dimension) + 8)
+    kind = raw_file_type(collection, size)
+    return NewFile(table_id, segment_id, segment_id, kind, IndexType(collection.index_type), size, total - deleted)

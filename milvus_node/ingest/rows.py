@@ -1,0 +1,124 @@
+"""Inserts and deletes: checked, logged, buffered, acknowledged.
+
+A call returns once its record is on disk (fsynced with whatever else waited) and in the buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+import numpy as np
+
+from milvus_node.ingest.buffer import Ids, RowBytes
+from milvus_node.ingest.flush import Flusher
+from milvus_node.ingest.parts import WriteParts
+from milvus_node.ingest.wal import DeleteRecord, InsertRecord
+from mishards.catalog.records import IdMode
+from mishards.catalog.snapshot import DEFAULT_TAG, Collection, Partition
+from mishards.deadline import Deadline
+from mishards.errors import CollectionNotFound, DeadlineExceeded, IllegalIds, PartitionError
+
+_GENERATED_TEXT = (
+    "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."  # the protocol's
+)
+_USER_TEXT = "Entities IDs are user-defined. Please provide IDs for all entities of the collection."  # the protocol's
+
+
+def find_partition(collection: Collection, tag: str) -> Partition:
+    """The partition of this trimmed tag; an empty one means the collection's own rows.
+
+    Raises:
+        PartitionError: there is none.
+    """
+    found = collection.partition(tag or DEFAULT_TAG)
+    if found is None:
+        raise PartitionError(f"Collection {collection.name}'s partition {tag} not found")
+    return found
+
+
+class RowWriter:
+    """The write calls of clients. Safe from any thread; a call waits for the disk."""
+
+    def __init__(self, parts: WriteParts, flusher: Flusher, buffer_bytes: int) -> None:
+        """``buffer_bytes``: more than this in the insert buffer forces a flush before the next acknowledgement."""
+        self._parts = parts
+        self._flusher = flusher
+        self._buffer_bytes = buffer_bytes
+
+    def insert(self, collection: Collection, tag: str, ids: Ids | None, vectors: RowBytes, deadline: Deadline) -> Ids:
+        """Accept rows of uint8[n, row bytes]; give ids where the caller has none; return int64[n].
+
+        Raises:
+            IllegalIds: the collection's ids come from the other side.
+            PartitionError, CollectionNotFound: the place is gone.
+            DiskFull: no room in the log; nothing was accepted.
+        """
+        mode = IdMode.GENERATED if ids is None else IdMode.USER
+        with self._parts.locks.gate(collection.name):
+            current = self._same(collection)
+            _check_mode(current, mode)
+            table_id = find_partition(current, tag).table_id
+            given = self._parts.ids.batch(len(vectors)) if ids is None else ids
+            record = InsertRecord(table_id, given, vectors, ids is None)
+            name = current.name
+            logged = self._parts.wal.append(
+                record, lambda lsn: self._parts.buffer.insert(name, table_id, given, vectors, lsn), deadline=deadline
+            )
+            if current.id_mode is IdMode.UNDECIDED:
+                _wait(logged, deadline)
+                self._parts.definitions.set_id_mode(name, mode)
+                self._parts.catalog.refreshed()
+        _wait(logged, deadline)
+        self._relieve(name)
+        return given
+
+    def delete(self, collection: Collection, tag: str, ids: Sequence[int], deadline: Deadline) -> None:
+        """Accept a delete in one partition, or without a tag in all; unknown ids are no error.
+
+        Raises:
+            PartitionError, CollectionNotFound: the place is gone.
+            DiskFull: no room in the log; nothing was accepted.
+        """
+        if not ids:
+            return
+        with self._parts.locks.gate(collection.name):
+            current = self._same(collection)
+            places = (find_partition(current, tag),) if tag else current.partitions
+            table_ids = tuple(place.table_id for place in places)
+            wanted = np.unique(np.asarray(ids, dtype=np.int64))
+            name = current.name
+            logged = self._parts.wal.append(
+                DeleteRecord(table_ids, wanted),
+                lambda lsn: self._parts.buffer.delete(name, table_ids, wanted, lsn),
+                deadline=deadline,
+            )
+        _wait(logged, deadline)
+
+    def _same(self, collection: Collection) -> Collection:
+        """The collection as it is now, if it is still the one that the call was checked against."""
+        current = self._parts.catalog.known().collection(collection.name)
+        if current.table.id != collection.table.id:
+            raise CollectionNotFound(collection.name)
+        return current
+
+    def _relieve(self, name: str) -> None:
+        if self._parts.buffer.nbytes > self._buffer_bytes:
+            self._flusher.flush(name)
+
+
+def _check_mode(collection: Collection, mode: IdMode) -> None:
+    if collection.id_mode is IdMode.USER and mode is IdMode.GENERATED:
+        raise IllegalIds(_USER_TEXT)
+    if collection.id_mode is IdMode.GENERATED and mode is IdMode.USER:
+        raise IllegalIds(_GENERATED_TEXT)
+
+
+def _wait(logged: Future[int], deadline: Deadline) -> None:
+    try:
+        logged.result(deadline.timeout())
+    except FutureTimeoutError:
+        raise DeadlineExceeded(
+            "the deadline passed before the log was on disk; the rows may or may not be there"
+        ) from None

@@ -1,0 +1,130 @@
+"""Segments in memory, bounded in bytes.
+
+Invariants: a segment is loaded once however many ask for it at the same time; what is in use is never evicted; least
+recently used goes first. An entry is known by its file, segment and table: row ids of the catalog may be given twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from milvus_node.search.segment import LoadedSegment
+from mishards.catalog.snapshot import Collection, Segment
+
+Key = tuple[str, str, str]
+Load = Callable[[Collection, Segment], LoadedSegment]
+
+
+def key_of(segment: Segment) -> Key:
+    """What a loaded segment is known by."""
+    return segment.table_id, segment.segment_id, segment.file.file_id
+
+
+@dataclass(slots=True)
+class _Entry:
+    loaded: Future[LoadedSegment]
+    pins: int = 0
+    nbytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUsage:
+    """What the cache holds and has done since the start."""
+
+    nbytes: int
+    segments: int
+    hits: int
+    loads: int
+    evictions: int
+
+
+class SegmentCache:
+    """Loads, keeps and evicts segments. Safe from any thread; loading runs on the thread that asks first."""
+
+    def __init__(self, load: Load, capacity_bytes: int) -> None:
+        self._load = load
+        self._capacity_bytes = capacity_bytes
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._nbytes = 0
+        self._hits = self._loads = self._evictions = 0
+
+    @contextmanager
+    def hold(self, collection: Collection, segment: Segment) -> Iterator[LoadedSegment]:
+        """The segment in memory, pinned until the block ends.
+
+        Raises:
+            StorageError: it cannot be loaded; everyone who waited for the same load gets the same error, the next one
+                tries again.
+        """
+        key = key_of(segment)
+        with self._lock:
+            entry = self._entries.get(key)
+            mine = entry is None
+            if entry is None:
+                entry = self._entries[key] = _Entry(Future())
+                self._loads += 1
+            else:
+                self._hits += 1
+            entry.pins += 1
+            self._entries.move_to_end(key)
+        try:
+            if mine:
+                self._fill(key, entry, collection, segment)
+            yield entry.loaded.result()
+        finally:
+            with self._lock:
+                entry.pins -= 1
+                self._shrink()
+
+    def _fill(self, key: Key, entry: _Entry, collection: Collection, segment: Segment) -> None:
+        try:
+            loaded = self._load(collection, segment)
+        except BaseException as error:  # noqa: BLE001 - handed to everyone who waits for this load, the caller included
+            with self._lock:
+                if self._entries.get(key) is entry:
+                    del self._entries[key]
+            entry.loaded.set_exception(error)
+            return
+        with self._lock:
+            if self._entries.get(key) is entry:
+                entry.nbytes = loaded.nbytes
+                self._nbytes += entry.nbytes
+        entry.loaded.set_result(loaded)
+
+    def _shrink(self) -> None:
+        if self._nbytes <= self._capacity_bytes:
+            return
+        for key, entry in list(self._entries.items()):
+            if entry.pins == 0:
+                self._remove(key)
+                if self._nbytes <= self._capacity_bytes:
+                    return
+
+    def _remove(self, key: Key) -> None:
+        self._nbytes -= self._entries.pop(key).nbytes
+        self._evictions += 1
+
+    def release(self, keys: set[Key]) -> None:
+        """Forget these; searches that use them go on."""
+        with self._lock:
+            for key in keys & self._entries.keys():
+                self._remove(key)
+
+    def retain(self, keys: set[Key]) -> None:
+        """Forget everything but these."""
+        with self._lock:
+            for key in self._entries.keys() - keys:
+                if self._entries[key].pins == 0:
+                    self._remove(key)
+
+    @property
+    def usage(self) -> CacheUsage:
+        """What is held now."""
+        with self._lock:
+            return CacheUsage(self._nbytes, len(self._entries), self._hits, self._loads, self._evictions)

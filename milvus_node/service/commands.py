@@ -1,0 +1,53 @@
+"""``Cmd``: the texts that clients and operators send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mishards.transport.api import Call
+from mishards.wire.protos import milvus_pb2 as pb
+from mishards.wire.replies import ok_status
+
+SERVER_VERSION = "1.1.0"
+"""What ``version`` answers: the protocol served, which clients check; not the version of this program."""
+
+CAPABILITIES_COMMAND = "mishards capabilities"
+"""Answered with a JSON object by our nodes alone; a Milvus server does not know it."""
+
+
+class Commands:
+    """Answers ``Cmd``. Safe from any thread."""
+
+    def __init__(self, role: str, running: Callable[[], list[str]]) -> None:
+        """``running`` lists the calls under way."""
+        self._fixed: Mapping[str, Callable[[], str]] = {
+            "version": lambda: SERVER_VERSION,
+            "status": lambda: "OK",
+            "mode": lambda: "CPU",
+            "build_commit_id": lambda: "",
+            "tasktable": lambda: "{}",
+            "requests": lambda: json.dumps({"requests": running()}, separators=(",", ":")),
+            "get_system_info": _system_info,
+            CAPABILITIES_COMMAND: lambda: json.dumps({"role": role}),
+        }
+
+    def cmd(self, call: Call) -> bytes:
+        """Cmd; an unknown text is answered so, with success, as the protocol has it."""
+        text = pb.Command.FromString(call.request).cmd
+        answer = self._fixed.get(text)
+        reply = "Unknown command" if answer is None else answer()
+        return pb.StringReply(status=ok_status(), string_reply=reply).SerializeToString()
+
+
+def _system_info() -> str:
+    fields = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        key, _, rest = line.partition(":")
+        fields[key] = int(rest.split()[0]) * 1024
+    info = {
+        "memory_total": str(fields["MemTotal"]),
+        "memory_used": str(fields["MemTotal"] - fields["MemAvailable"]),
+    }
+    return json.dumps(info, separators=(",", ":"))

@@ -1,0 +1,99 @@
+"""GetVectorsByID and GetVectorIDs over RPC: what is stored, not what an index makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvus_node.catalog import NodeCatalog
+from milvus_node.search.segment import read_tombstones
+from milvus_node.service.searches import selected
+from milvus_node.storage.layout import StorageLayout
+from mishards.catalog.snapshot import Collection, Segment
+from mishards.errors import PartitionError, SegmentNotFound
+from mishards.transport.api import Call
+from mishards.wire import limits, names
+from mishards.wire.inserts import vector_ids_reply
+from mishards.wire.protos import milvus_pb2 as pb
+from mishards.wire.vectors import vectors_reply
+
+
+class EmptyPlace(PartitionError):
+    """There is no segment to look in."""
+
+
+class RowCalls:
+    """Rows by id; any role serves them. Safe from any thread."""
+
+    def __init__(self, catalog: NodeCatalog, layout: StorageLayout) -> None:
+        self._catalog = catalog
+        self._layout = layout
+
+    def get_vectors_by_id(self, call: Call) -> bytes:
+        """GetVectorsByID: one record an id, in the order asked, an empty one where there is no such row."""
+        request = pb.VectorsIdentity.FromString(call.request)
+        limits.check_id_count(len(request.id_array))
+        names.check_collection_name(request.collection_name)
+        collection = self._catalog.now().collection(request.collection_name)
+        tag = names.trim_tag(request.partition_tag)
+        segments = selected(collection, [tag] if tag else [])
+        if not segments:
+            raise EmptyPlace("Collection or partition is empty")
+        wanted = np.asarray(request.id_array, dtype=np.int64)
+        return vectors_reply(self.vectors(collection, segments, wanted), collection.metric)
+
+    def vectors(
+        self, collection: Collection, segments: tuple[Segment, ...], wanted: NDArray[np.int64]
+    ) -> list[NDArray[np.uint8] | None]:
+        """The stored bytes of each id's vector, None where there is none; of duplicates the first found."""
+        row_bytes = collection.metric.vector_bytes(collection.dimension)
+        found: list[NDArray[np.uint8] | None] = [None] * len(wanted)
+        missing = np.ones(len(wanted), np.bool_)
+        for segment in segments:
+            places, rows = self._places(segment, wanted, missing)
+            if not places.size:
+                continue
+            folder = self._layout.segment(segment.table_id, segment.segment_id)
+            stored = folder.read_rows(rows, np.uint8, row_bytes)
+            for place, vector in zip(places.tolist(), stored, strict=True):
+                found[place] = vector
+            missing[places] = False
+            if not missing.any():
+                break
+        return found
+
+    def _places(
+        self, segment: Segment, wanted: NDArray[np.int64], missing: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Which of the ids still missing the segment has, as places in ``wanted``, and the row of each."""
+        folder = self._layout.segment(segment.table_id, segment.segment_id)
+        ids = folder.read_ids()
+        candidates = np.flatnonzero(np.isin(ids, wanted[missing]))
+        mask = read_tombstones(folder, len(ids), segment.version).mask if candidates.size else None
+        if mask is not None:
+            candidates = candidates[~mask[candidates]]
+        first_row: dict[int, int] = {}
+        for row in candidates.tolist():
+            first_row.setdefault(int(ids[row]), row)
+        places = [place for place in np.flatnonzero(missing).tolist() if int(wanted[place]) in first_row]
+        return np.asarray(places, np.intp), np.asarray([first_row[int(wanted[p])] for p in places], np.int64)
+
+    def get_vector_ids(self, call: Call) -> bytes:
+        """GetVectorIDs: the live ids of one segment in row order."""
+        request = pb.GetVectorIDsParam.FromString(call.request)
+        names.check_collection_name(request.collection_name)
+        snapshot = self._catalog.now()
+        collection = snapshot.collection(request.collection_name)
+        for segment in collection.segments:
+            if segment.segment_id == request.segment_name:
+                return vector_ids_reply(self._live_ids(segment))
+        known = {s.segment_id for other in snapshot.collections.values() for s in other.segments}
+        if request.segment_name in known:
+            raise SegmentNotFound("Segment does not belong to this collection")
+        raise SegmentNotFound("Segment does not exist")
+
+    def _live_ids(self, segment: Segment) -> NDArray[np.int64]:
+        folder = self._layout.segment(segment.table_id, segment.segment_id)
+        ids = folder.read_ids()
+        mask = read_tombstones(folder, len(ids), segment.version).mask
+        return ids if mask is None else ids[~mask]

@@ -1,0 +1,146 @@
+"""Search, SearchInFiles, Preload, Release and ReloadSegments over RPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from milvus_node.catalog import NodeCatalog
+from milvus_node.index import api as index_api
+from milvus_node.search.cache import SegmentCache, key_of
+from milvus_node.search.searcher import Query, Searcher
+from mishards.catalog.snapshot import Collection, Segment, Snapshot
+from mishards.errors import InvalidFileId
+from mishards.transport.api import Call
+from mishards.wire import limits, names
+from mishards.wire.params import SearchParams, search_params
+from mishards.wire.protos import milvus_pb2 as pb
+from mishards.wire.replies import ok_status
+from mishards.wire.results import encode_result
+from mishards.wire.search import SearchEnvelope, scan_search, scan_search_in_files
+from mishards.wire.vectors import query_vectors
+
+VERSION_KEY = "mishards-version"
+"""Metadata of SearchInFiles from a router: the newest ``updated_time``, in decimal, among the files it names.
+
+Tombstones older than that are read again before the search.
+"""
+
+
+class SearchCalls:
+    """The calls that search; any role serves them. Safe from any thread."""
+
+    def __init__(self, catalog: NodeCatalog, searcher: Searcher, cache: SegmentCache) -> None:
+        self._catalog = catalog
+        self._searcher = searcher
+        self._cache = cache
+
+    def search(self, call: Call) -> bytes:
+        """Search over the collection, or over the partitions that the tags select."""
+        envelope = scan_search(call.request)
+        collection, query = self._checked(envelope, self._catalog.now())
+        segments = selected(collection, envelope.partition_tags)
+        return encode_result(self._searcher.search(collection, segments, query))
+
+    def search_in_files(self, call: Call) -> bytes:
+        """Search over the files named; without names, over the whole collection."""
+        file_ids, envelope = scan_search_in_files(call.request)
+        if not file_ids:
+            collection, query = self._checked(envelope, self._catalog.now())
+            return encode_result(self._searcher.search(collection, collection.segments, query))
+        limits.check_search_files(len(file_ids))
+        wanted = _numbers(file_ids)
+        snapshot = self._snapshot_with(wanted, call)
+        collection, query = self._checked(envelope, snapshot)
+        segments = _found(snapshot, wanted, collection)
+        if not segments:
+            raise InvalidFileId("Invalid file id")
+        return encode_result(self._searcher.search(collection, segments, query))
+
+    def _checked(self, envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:
+        names.check_collection_name(envelope.collection_name)
+        limits.check_topk(envelope.topk)
+        for tag in envelope.partition_tags:
+            names.check_partition_tag(tag)
+        collection = snapshot.collection(envelope.collection_name)
+        params = search_params(
+            collection.index_type.on_the_wire, collection.metric, envelope.topk, envelope.extra_params
+        )
+        vectors = query_vectors(envelope, collection.metric, collection.dimension)
+        return collection, Query(vectors, envelope.topk, params.metric, _index_params(params))
+
+    def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
+        """The known snapshot if it knows these files, as new as the router does; else one read now."""
+        snapshot = self._catalog.known()
+        known = snapshot.segments_by_file
+        asked = dict(call.metadata).get(VERSION_KEY, "")
+        version = int(asked) if asked.isdecimal() else 0
+        fresh_enough = all(file_id in known for file_id in wanted) and (
+            version <= max((known[file_id].version for file_id in wanted), default=0)
+        )
+        return snapshot if fresh_enough else self._catalog.now()
+
+    def preload(self, call: Call) -> bytes:
+        """PreloadCollection: load what a search would need, past the size of the cache if need be."""
+        for collection, segment in self._preloaded(call):
+            with self._cache.hold(collection, segment):
+                pass
+        return ok_status().SerializeToString()
+
+    def release(self, call: Call) -> bytes:
+        """ReleaseCollection: drop from memory; the next search loads again."""
+        self._cache.release({key_of(segment) for _, segment in self._preloaded(call)})
+        return ok_status().SerializeToString()
+
+    def _preloaded(self, call: Call) -> list[tuple[Collection, Segment]]:
+        request = pb.PreloadCollectionParam.FromString(call.request)
+        names.check_collection_name(request.collection_name)
+        collection = self._catalog.now().collection(request.collection_name)
+        return [(collection, segment) for segment in selected(collection, list(request.partition_tag_array))]
+
+    def reload_segments(self, call: Call) -> bytes:
+        """ReloadSegments: take notice of deletes now instead of at the next look at the catalog."""
+        pb.ReLoadSegmentsParam.FromString(call.request)
+        self._catalog.now()
+        return ok_status().SerializeToString()
+
+
+def _index_params(checked: SearchParams) -> index_api.SearchParams:
+    given = {
+        "nprobe": checked.nprobe,
+        "ef": checked.ef,
+        "search_k": checked.search_k,
+        "search_length": checked.search_length,
+    }
+    return index_api.SearchParams.of({name: value for name, value in given.items() if value is not None})
+
+
+def selected(collection: Collection, tags: Sequence[str]) -> tuple[Segment, ...]:
+    """The segments of the partitions that the tags select; of all without tags.
+
+    Raises:
+        PartitionError: no partition matches.
+    """
+    if not tags:
+        return collection.segments
+    chosen = set(names.match_tags(tags, collection.partition_tags))
+    return tuple(s for partition in collection.partitions if partition.tag in chosen for s in partition.segments)
+
+
+def _numbers(file_ids: Iterable[str]) -> list[int]:
+    numbers = []
+    for file_id in file_ids:
+        if not (file_id.isascii() and file_id.isdecimal()):
+            raise InvalidFileId("stoul")  # the protocol's text for an id that is no number
+        numbers.append(int(file_id))
+    return numbers
+
+
+def _found(snapshot: Snapshot, wanted: Iterable[int], collection: Collection) -> list[Segment]:
+    """The segments of these files, each once; files that nobody knows are left out, as the protocol has it."""
+    tables = {partition.table_id for partition in collection.partitions}
+    found = {}
+    for file_id in wanted:
+        segment = snapshot.segments_by_file.get(file_id)
+        if segment is not None and segment.table_id in tables:
+            found[segment.table_id, segment.segment_id] = segment
+    return list(found.values())

@@ -1,0 +1,63 @@
+"""Insert, DeleteByID, Flush and Compact over RPC."""
+
+from __future__ import annotations
+
+from milvus_node.catalog import NodeCatalog
+from milvus_node.ingest.flush import Flusher
+from milvus_node.ingest.rewrite import Rewriter
+from milvus_node.ingest.rows import RowWriter
+from mishards.transport.api import Call
+from mishards.wire import limits, names
+from mishards.wire.inserts import insert_request, vector_ids_reply
+from mishards.wire.protos import milvus_pb2 as pb
+from mishards.wire.replies import ok_status
+
+
+class WriteCalls:
+    """The calls that change rows; the writable role serves them. Safe from any thread."""
+
+    def __init__(self, catalog: NodeCatalog, rows: RowWriter, flusher: Flusher, rewriter: Rewriter) -> None:
+        self._catalog = catalog
+        self._rows = rows
+        self._flusher = flusher
+        self._rewriter = rewriter
+
+    def insert(self, call: Call) -> bytes:
+        """Insert."""
+        request = insert_request(call.request)
+        names.check_collection_name(request.collection_name)
+        request.check_not_empty()
+        limits.check_insert_ids(len(request.ids), request.rows)
+        collection = self._catalog.known().collection(request.collection_name)
+        vectors = request.vectors(collection.metric, collection.dimension)
+        limits.check_insert_size(vectors.nbytes)
+        ids = request.ids if len(request.ids) else None
+        given = self._rows.insert(collection, names.trim_tag(request.partition_tag), ids, vectors, call.deadline)
+        return vector_ids_reply(given)
+
+    def delete_by_id(self, call: Call) -> bytes:
+        """DeleteByID."""
+        request = pb.DeleteByIDParam.FromString(call.request)
+        names.check_collection_name(request.collection_name)
+        collection = self._catalog.known().collection(request.collection_name)
+        tag = names.trim_tag(request.partition_tag)
+        self._rows.delete(collection, tag, request.id_array, call.deadline)
+        return ok_status().SerializeToString()
+
+    def flush(self, call: Call) -> bytes:
+        """Flush; without names, everything."""
+        request = pb.FlushParam.FromString(call.request)
+        if not request.collection_name_array:
+            self._flusher.flush_all()
+        for name in request.collection_name_array:
+            self._catalog.known().collection(name)
+            self._flusher.flush(name)
+        return ok_status().SerializeToString()
+
+    def compact(self, call: Call) -> bytes:
+        """Compact."""
+        name = pb.CollectionName.FromString(call.request).collection_name
+        names.check_collection_name(name)
+        self._catalog.known().collection(name)
+        self._rewriter.compact(name)
+        return ok_status().SerializeToString()
