@@ -1,0 +1,70 @@
+# What a developer does, one word each; `make help` lists them.
+
+SHELL := /bin/bash
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STEP := @scripts/step
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+TESTS ?= tests
+TEST_WORKERS ?= 2
+PYTEST_FLAGS ?=
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help up test lint format protos wheel bench clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+up: $(VENV)/installed ## install, then run a local cluster with sample data until Ctrl-C
+	@exec $(BIN)/mishards local --dir ./milvus-data --port 19530 --http-port 19121 --readonly 2 --routers 1 --sample
+
+test: $(VENV)/installed-dev ## install what tests need, then run all of them (TESTS=tests/unit runs a part)
+	@scripts/install-test-servers
+	$(STEP) "preparing the environment of the unmodified client" \
+		env PYTHONPATH=tests $(BIN)/python -m harness.client_venv
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS) $(TESTS)
+
+lint: $(VENV)/installed-dev ## check style, types, import rules, the shape of the tree and the generated code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit/test_shape_*.py
+
+format: $(VENV)/installed-dev ## put the code into the one form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+protos: $(VENV)/installed-dev ## generate the protocol's code again
+	$(BIN)/python scripts/generate_protos.py
+
+wheel: $(VENV)/installed-dev ## build the wheel and try it in an empty environment
+	@PYTHON=$(BIN)/python scripts/try-wheel
+
+bench: $(VENV)/installed-dev ## run the benchmarks, one after the other
+	@set -e; for program in benchmarks/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+
+clean: ## remove what the other targets made, but no data
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf *.egg-info
+	find mishards milvus_node plugins tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "$(PYTHON) is not Python 3.10 to 3.13; name one: make PYTHON=python3.11" >&2; exit 1; }
+	$(STEP) "making a virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(STEP) "installing Mishards and what it needs into $(VENV)" $(PIP) --editable .
+	@touch $@
+
+# Without a compiler some backends cannot be built; their tests are skipped then, but never in CI.
+$(VENV)/installed-dev: setup.cfg pyproject.toml | $(BIN)/python
+	$(STEP) "installing Mishards with all backends and the tools of development" $(PIP) --editable '.[all,dev]' \
+		|| { [ -z "$$CI" ] && scripts/step "installing it without them" $(PIP) --editable '.[dev]'; }
+	@touch $(VENV)/installed $@
