@@ -1,0 +1,179 @@
+"""One segment's folder: its raw files, its deleted rows, its index files.
+
+    <segment_id>.rv    vectors               written once
+    <segment_id>.uid   ids                   written once
+    deleted_docs       deleted row offsets   replaced by every delete
+    <file_id>          an index              written once
+    <any of them>.sum  its checksum, see ``checksums``
+
+Files appear whole or not at all. The caller sees to it that one process writes a segment at a time; any number may
+read. Row numbers are offsets in the raw files and never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_node.errors import SegmentDamaged, SegmentMissing
+from milvus_node.storage import checksums, raw_segment
+from milvus_node.storage.file_io import BytesLike, make_folder, storage_errors
+from milvus_node.storage.names import DELETED_DOCS, IDS_SUFFIX, VECTORS_SUFFIX, checked_file_id
+from milvus_node.storage.staging import Staging
+
+Element = TypeVar("Element", np.float32, np.uint8)
+
+_ID_BYTES = 8
+
+
+class SegmentFolder:
+    """The segment at ``path``, whose last component is the segment id; made by ``StorageLayout.segment``.
+
+    Reads raise SegmentMissing (file not there), SegmentDamaged (bytes contradict format or checksum; file and figures
+    are named) or StorageError; writes raise DiskFull or StorageError and leave nothing half-written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def segment_id(self) -> str:
+        """The segment's id, also the file id of its raw files."""
+        return self.path.name
+
+    def path_of(self, file_id: str) -> Path:
+        """Where the index file ``file_id`` lies, whether it exists or not."""
+        return self.path / checked_file_id(file_id)
+
+    # --- raw files -------------------------------------------------------------------------------------------
+
+    def write_raw(self, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Element]) -> None:
+        """Write the raw files of ``ids`` (``int64[n]``) and ``vectors`` (``[n, width]``), with no row deleted.
+
+        When it returns, every file and the folder itself are durable. Contiguous arrays are not copied.
+        """
+        if ids.dtype != np.int64 or ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
+            raise ValueError(f"ids {ids.dtype}{ids.shape} and vectors {vectors.dtype}{vectors.shape} are no segment")
+        with storage_errors(self.path):
+            make_folder(self.path)
+        with Staging(self.path) as staging:
+            self._stage(staging, self._vectors_path.name, raw_segment.framed(vectors))
+            self._stage(staging, self._ids_path.name, raw_segment.framed(ids))
+            self._stage_replacement(staging, DELETED_DOCS, raw_segment.framed(np.empty(0, np.int32)))
+            staging.publish()
+
+    def row_count(self) -> int:
+        """The rows in the raw files, deleted ones included."""
+        return self._ids_in(raw_segment.payload_bytes(self._ids_path))
+
+    def read_ids(self) -> npt.NDArray[np.int64]:
+        """Read the row ids, ``int64[n]``."""
+        payload = raw_segment.read_payload(self._ids_path)
+        self._ids_in(payload.nbytes)
+        return payload.view(np.int64)
+
+    def read_vectors(self, dtype: type[Element], width: int) -> npt.NDArray[Element]:
+        """Read all vectors, ``dtype[n, width]``."""
+        expected = self.row_count() * width * np.dtype(dtype).itemsize
+        return raw_segment.read_payload(self._vectors_path, expected).view(dtype).reshape(-1, width)
+
+    def read_rows(self, rows: npt.NDArray[np.int64], dtype: type[Element], width: int) -> npt.NDArray[Element]:
+        """Read the vectors of ``rows`` (``int64[m]``, any order) as ``dtype[m, width]``; checks sizes, no checksum."""
+        row_bytes = width * np.dtype(dtype).itemsize
+        payload = raw_segment.read_payload_rows(self._vectors_path, rows, row_bytes, self.row_count())
+        return payload.view(dtype)
+
+    def _ids_in(self, size: int) -> int:
+        if size % _ID_BYTES:
+            raise SegmentDamaged(f"{self._ids_path} is damaged: {size} bytes are no whole number of ids")
+        return size // _ID_BYTES
+
+    # --- deleted rows ----------------------------------------------------------------------------------------
+
+    def read_deleted(self) -> npt.NDArray[np.int32]:
+        """Read the offsets of deleted rows, ``int32[m]``, sorted, each once."""
+        path = self.path / DELETED_DOCS
+        try:
+            payload = raw_segment.read_payload(path)
+        except SegmentDamaged:
+            payload = raw_segment.read_payload(path)  # a replacement between reading file and sum is no damage
+        rows = self.row_count()
+        if payload.nbytes % 4:
+            raise SegmentDamaged(f"{path} is damaged: {payload.nbytes} bytes are no whole number of offsets")
+        offsets = np.unique(payload.view(np.int32))
+        if len(offsets) and not 0 <= offsets[0] <= offsets[-1] < rows:
+            raise SegmentDamaged(f"{path} is damaged: offsets {offsets[0]}..{offsets[-1]} in a segment of {rows} rows")
+        return offsets
+
+    def write_deleted(self, offsets: npt.NDArray[np.integer[Any]]) -> None:
+        """Replace the deleted rows by ``offsets``: all of them, not only new ones."""
+        rows = self.row_count()
+        unique = np.unique(offsets)
+        if len(unique) and not 0 <= unique[0] <= unique[-1] < rows:
+            raise ValueError(f"offsets {unique[0]}..{unique[-1]} are not in the {rows} rows of {self.path}")
+        with Staging(self.path) as staging:
+            self._stage_replacement(staging, DELETED_DOCS, raw_segment.framed(unique.astype(np.int32)))
+            staging.publish()
+
+    # --- index files -----------------------------------------------------------------------------------------
+
+    def write_file(self, file_id: str, writer: Callable[[Path], object]) -> None:
+        """Let ``writer`` write the index file ``file_id`` at the path it gets, then publish it with its checksum.
+
+        What ``writer`` raises passes through, an OSError as DiskFull or StorageError; its file is removed.
+        """
+        name = checked_file_id(file_id)
+        with Staging(self.path) as staging:
+            temporary = staging.write_with(name, writer)
+            staging.write(name + checksums.SUFFIX, [checksums.checksum_of_file(temporary).to_json()])
+            staging.publish()
+
+    def verify_file(self, file_id: str) -> None:
+        """Read the index file ``file_id`` and compare it with its checksum, where it has one."""
+        path = self.path_of(file_id)
+        if not path.exists():
+            raise SegmentMissing(f"{path} is missing")
+        checksums.verify(path, checksums.checksum_of_file(path))
+
+    def remove_file(self, file_id: str) -> None:
+        """Remove an index file and its checksum, where they exist."""
+        path = self.path_of(file_id)
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + checksums.SUFFIX).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the whole folder, where it exists."""
+        with storage_errors(self.path), suppress(FileNotFoundError):
+            for path in self.path.iterdir():
+                path.unlink(missing_ok=True)
+            self.path.rmdir()
+
+    # --- shared ----------------------------------------------------------------------------------------------
+
+    @property
+    def _vectors_path(self) -> Path:
+        return self.path / (self.segment_id + VECTORS_SUFFIX)
+
+    @property
+    def _ids_path(self) -> Path:
+        return self.path / (self.segment_id + IDS_SUFFIX)
+
+    def _stage(self, staging: Staging, name: str, buffers: Sequence[BytesLike]) -> None:
+        """Stage a file that is written once."""
+        staging.write(name, buffers)
+        staging.write(name + checksums.SUFFIX, [checksums.checksum_of(buffers).to_json()])
+
+    def _stage_replacement(self, staging: Staging, name: str, buffers: Sequence[BytesLike]) -> None:
+        """Stage a new version of a file; the old version's sum goes before the new file comes."""
+        modified_ns = staging.write(name, buffers).st_mtime_ns
+        found = checksums.checksum_of(buffers)
+        sum_name = name + checksums.SUFFIX
+        staging.write(sum_name, [checksums.Checksum(found.size, found.crc32, modified_ns).to_json()])
+        with storage_errors(self.path / sum_name):
+            (self.path / sum_name).unlink(missing_ok=True)
