@@ -24,15 +24,32 @@ Example:
 @click.option(
     "--dir",
     "folder",
+    metavar="DIR",
     type=click.Path(readable=False, path_type=Path),
     default="milvus-data",
     show_default=True,
     help="Folder of the data, the logs (logs/NAME.log) and local.json.",
 )
-@click.option("--port", type=_PORT, default=19530, show_default=True, help="gRPC port of the first router; 0: any.")
-@click.option("--http-port", type=_PORT, default=19121, show_default=True, help="HTTP port of that router; 0: any.")
-@click.option("--readonly", type=click.IntRange(0), default=2, show_default=True, help="Read-only nodes.")
-@click.option("--routers", type=click.IntRange(1), default=1, show_default=True, help="Routers; more get any ports.")
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=_PORT,
+    default=19530,
+    show_default=True,
+    help="gRPC port of the first router; 0: any.",
+)
+@click.option(
+    "--http-port",
+    metavar="PORT",
+    type=_PORT,
+    default=19121,
+    show_default=True,
+    help="HTTP port of that router; 0: any.",
+)
+@click.option("--readonly", metavar="N", type=click.IntRange(0), default=2, show_default=True, help="Read-only nodes.")
+@click.option(
+    "--routers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Routers; more get any ports."
+)
 @click.option("--metadata", metavar="URI", help="Metadata database, sqlite:///… or mysql://…  [default: in DIR]")
 @click.option("--discovery", metavar="URI", help="Where nodes announce themselves.  [default: file://DIR/discovery]")
 @click.option("--sample", is_flag=True, help="Load 20,000 English words with their vectors, index and search them.")

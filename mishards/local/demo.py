@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +18,9 @@ from mishards.local.sample import load_sample
 from mishards.local.words import COLLECTION, Neighbour, Words
 from mishards.transport.grpcio import GrpcioTransport
 
-SHOWN_WORDS = ("king", "france", "guitar", "monday", "physics", "coffee")
+SHOWN_WORDS = ("king", "france", "guitar", "monday", "coffee", "winter")
+"""Words whose nearest are short enough for a table of 80 columns."""
+
 _NEAREST = 5
 
 
@@ -78,9 +81,14 @@ def split(plan: dict[str, Any]) -> list[Share]:
     ]
 
 
+def _table(title: str, first_column: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column(first_column, style="bold cyan")
+    return table
+
+
 def _neighbours_table(answers: Sequence[Sequence[Neighbour]]) -> Table:
-    table = Table(title="Nearest words, by inner product", title_justify="left", title_style="bold")
-    table.add_column("word", style="bold cyan")
+    table = _table("Nearest words, by inner product", "word")
     for place in range(1, _NEAREST + 1):
         table.add_column(f"{place}.")
     for word, neighbours in zip(SHOWN_WORDS, answers, strict=True):
@@ -89,8 +97,7 @@ def _neighbours_table(answers: Sequence[Sequence[Neighbour]]) -> Table:
 
 
 def _split_table(shares: Sequence[Share]) -> Table:
-    table = Table(title="How each search was split", title_justify="left", title_style="bold")
-    table.add_column("node", style="bold cyan")
+    table = _table("How each search was split", "node")
     table.add_column("segments", justify="right")
     table.add_column("rows", justify="right")
     table.add_column("segment ids", overflow="fold")
