@@ -158,12 +158,12 @@ class Node:
 def _capabilities(answer: str) -> frozenset[str]:
     """The extensions a node says it has; a Milvus server answers no JSON object, and so has none."""
     try:
-        found = json.loads(answer)
-    except ValueError:
+        listed = json.loads(answer)["capabilities"]
+    except (ValueError, KeyError, TypeError):
         return frozenset()
-    if not isinstance(found, dict):
-        return frozenset()
-    listed = found.get("capabilities")
-    if isinstance(listed, list):
-        return frozenset(str(item) for item in listed)
-    return frozenset(str(name) for name, value in found.items() if value)
+    return frozenset(str(item) for item in listed) if isinstance(listed, list) else frozenset()
+
+
+def passed_on(metadata: Metadata) -> Metadata:
+    """What of a client's metadata concerns the node: its request id and its trace context."""
+    return [(key, value) for key, value in metadata if key in ("request_id", "uber-trace-id", "traceparent")]

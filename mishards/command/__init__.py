@@ -1,1 +1,1 @@
-"""The write side: calls that go to the one writable node and are never repeated once sent."""
+"""The write side: a client's bytes handed to the writable node; never repeated once sent."""

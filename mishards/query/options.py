@@ -54,6 +54,7 @@ class RoutingOptions:
     plugin_options: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), metadata=about("options of the routing plugin")
     )
+    balancing: str = field(default="adaptive", metadata=about("balancing plugin, chooses among replicas"))
     replicas: int = field(default=1, metadata=about("nodes that hold each segment", minimum=1, maximum=64))
     replicas_by_collection: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({}), metadata=about("the same for single collections, NAME=NUMBER")

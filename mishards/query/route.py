@@ -23,11 +23,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The segments of a search, by owners. ``spares`` has, for each segment, who takes over from the owners."""
+    """The segments of a search, by owners. ``placement`` has, for each segment, its owners and who takes over."""
 
     segments: tuple[Segment, ...]
     groups: tuple[Group, ...]
-    spares: Placement
+    placement: Placement
 
 
 def selected(collection: Collection, tags: Sequence[str]) -> tuple[Partition, ...]:
@@ -44,7 +44,7 @@ def grouped(segments: Sequence[Segment], placement: Placement, replicas: int) ->
     return Route(
         tuple(segments),
         tuple(Group(owners, tuple(found), sum(s.rows for s in found)) for owners, found in groups.items()),
-        {segment.segment_id: placement[segment.segment_id][replicas:] for segment in segments},
+        placement,
     )
 
 
@@ -64,6 +64,8 @@ class Routes:
         """Where the segments of a search are. Raises PartitionError when the tags select nothing."""
         if (snapshot.version, owners) != self._key:
             self._key, self._routes = (snapshot.version, owners), {}
+            for gone in self._placements.keys() - snapshot.collections.keys():
+                del self._placements[gone]
         wanted = (collection.name, tuple(tags))
         route = self._routes.get(wanted)
         if route is None:
@@ -84,11 +86,6 @@ class Routes:
         placement = self._routing.assign(_placeables(collection), owners, count)
         self._placements[collection.name] = (ids, owners, placement)
         return placement
-
-    def forget(self, snapshot: Snapshot) -> None:
-        """Drop what was kept for collections that the snapshot no longer has."""
-        for name in set(self._placements) - set(snapshot.collections):
-            del self._placements[name]
 
 
 def _placeables(collection: Collection) -> list[Placeable]:

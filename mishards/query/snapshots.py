@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 from mishards.catalog.cache import SnapshotCache
 from mishards.catalog.snapshot import Snapshot
@@ -37,20 +36,13 @@ class Snapshots:
         """Note that a write through this router has just returned: session consistency looks no further back."""
         self._wrote_at = time.monotonic()
 
-    async def at(
-        self,
-        level: Consistency,
-        graceful_ms: int,
-        deadline: Deadline,
-        flush: Callable[[Deadline], Awaitable[None]],
-    ) -> Snapshot:
-        """A snapshot that satisfies the level; ``flush`` makes acknowledged writes visible, for strong consistency.
+    async def at(self, level: Consistency, graceful_ms: int, deadline: Deadline) -> Snapshot:
+        """A snapshot that satisfies the level; for strong consistency the caller has made writes visible before.
 
         Raises:
             CatalogUnavailable: no snapshot has ever been read, or strong consistency cannot be had now.
         """
         if level is Consistency.STRONG:
-            await flush(deadline)
             return await self._read(time.monotonic(), deadline)
         not_before = float("-inf")
         if level is not Consistency.EVENTUALLY:

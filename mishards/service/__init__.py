@@ -1,1 +1,1 @@
-"""The face of the router: RPC and health."""
+"""The router's face: one coroutine a family of methods, errors to status, health over HTTP."""

@@ -1,0 +1,127 @@
+"""From options to a running router: the only place where its concrete parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import cast
+
+from mishards.catalog.cache import SnapshotCache
+from mishards.catalog.engine import open_engine
+from mishards.catalog.reader import CatalogReader
+from mishards.cluster.fleet import Fleet
+from mishards.command.forward import Forwarder
+from mishards.config import RouterOptions
+from mishards.deadline import Deadline
+from mishards.discovery.select import discovery_for
+from mishards.discovery.watch import NodeWatch
+from mishards.errors import StartError
+from mishards.plugins import load
+from mishards.query.choice import Choice
+from mishards.query.explain import Explainer
+from mishards.query.lookup import Lookup
+from mishards.query.options import RoutingOptions
+from mishards.query.route import Routes
+from mishards.query.search import Searcher
+from mishards.query.snapshots import Snapshots
+from mishards.routing.api import Routing, RoutingPlugin
+from mishards.routing.balance import Balancing, BalancingPlugin
+from mishards.service.admission import Admission
+from mishards.service.commands import Commands
+from mishards.service.dispatch import Dispatcher
+from mishards.service.http import HttpServer, application
+from mishards.service.methods import Parts, entries
+from mishards.service.readiness import Readiness
+from mishards.transport.api import ServerOptions, Transport
+from mishards.transport.grpcio import GrpcioTransport
+
+log = logging.getLogger(__name__)
+
+_READY_POLL_S = 0.05
+
+
+class Router:
+    """A whole router. Make it, ``start`` it, ``stop`` it, all on one event loop."""
+
+    def __init__(self, options: RouterOptions, transport: Transport | None = None) -> None:
+        """Put the parts together; nothing connects yet. Raises ConfigError and PluginError."""
+        self._options = options
+        transport = transport or GrpcioTransport()
+        self._reader = CatalogReader(open_engine(options.metadata.uri))
+        self.cache = SnapshotCache(self._reader.read, interval_s=options.metadata.refresh_ms / 1000)
+        self._watch = NodeWatch(discovery_for(options.discovery.uri), options.discovery.grace_ms / 1000)
+        self.fleet = Fleet(self._watch, transport, options.health)
+        self.readiness = Readiness(self.cache, self.fleet, self._watch)
+        snapshots = Snapshots(self.cache, options.search)
+        routes = Routes(routing_for(options.routing), options.routing)
+        forwarder = Forwarder(self.fleet, options.write)
+        searcher = Searcher(
+            self.fleet,
+            snapshots,
+            routes,
+            Choice(self.fleet, balancing_for(options.routing.balancing)),
+            forwarder.flush,
+            options.search,
+            options.health.patience_ms / 1000,
+        )
+        lookup = Lookup(self.fleet, options.search.deadline_ms)
+        commands = Commands(self.fleet, forwarder.forward)
+        dispatcher = Dispatcher(
+            entries(Parts(searcher, lookup, snapshots, forwarder, commands)), Admission(options.admission)
+        )
+        network = options.network
+        self._server = transport.server(
+            dispatcher,
+            ServerOptions(
+                network.address, max_message_bytes=options.admission.max_message_bytes, reuse_port=network.reuse_port
+            ),
+        )
+        explainer = Explainer(self.fleet, self.cache, snapshots, routes, options.routing)
+        self._http = (
+            HttpServer(application(self.readiness, explainer), network.http_address) if network.http_address else None
+        )
+
+    async def start(self) -> str:
+        """Listen and begin to follow catalog and discovery; return the bound ``host:port``.
+
+        Raises:
+            StartError: an address cannot be had.
+        """
+        try:
+            address = await self._server.start()
+            if self._http is not None:
+                log.info("http address=%s", await self._http.start())
+            self.cache.start()
+            await self.fleet.start()
+        except StartError:
+            await self.stop()
+            raise
+        return address
+
+    async def ready(self) -> None:
+        """Return once searches can be served."""
+        while self.readiness.problems():
+            await self.fleet.wait_for_news(Deadline.after(_READY_POLL_S))
+
+    async def stop(self) -> None:
+        """Not ready, then drain, then close. May be repeated."""
+        self.readiness.draining = True
+        await self._server.stop(self._options.network.drain_ms / 1000)
+        if self._http is not None:
+            await self._http.stop()
+        await self.fleet.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.cache.close)
+        self._reader.close()
+
+
+def routing_for(options: RoutingOptions) -> Routing:
+    """The routing that the options name. Raises PluginError."""
+    plugin = cast("RoutingPlugin", load("mishards.routing", options.plugin))
+    return plugin.routing(options.plugin_options)
+
+
+def balancing_for(name: str, options: Mapping[str, str] | None = None) -> Balancing:
+    """The balancing of that name. Raises PluginError."""
+    plugin = cast("BalancingPlugin", load("mishards.balancing", name))
+    return plugin.balancing(options or {})

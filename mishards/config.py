@@ -1,0 +1,127 @@
+"""The settings of a router and where they come from; the only reader of ``os.environ`` in the router.
+
+Flags beat ``MISHARDS_…`` variables, which beat the names that the first Mishards used, which beat the file.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mishards.cluster.health import HealthOptions
+from mishards.command.forward import WriteOptions
+from mishards.options import Given, Layer, Loaded, about, environment_layer, file_layer, flag_layer, load
+from mishards.query.options import RoutingOptions, SearchOptions
+from mishards.service.admission import AdmissionOptions
+
+ENVIRONMENT_PREFIX = "MISHARDS"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """Where the router listens."""
+
+    address: str = field(default="127.0.0.1:19530", metadata=about("where to listen for gRPC; port 0 is any free one"))
+    http_address: str = field(default="127.0.0.1:19121", metadata=about("where to listen for HTTP; empty is nowhere"))
+    reuse_port: bool = field(default=False, metadata=about("share the gRPC port with other routers of this machine"))
+    drain_ms: int = field(default=5_000, metadata=about("time for calls under way to end when stopping", minimum=0))
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataOptions:
+    """The metadata database."""
+
+    uri: str = field(default="", metadata=about("sqlite:////PATH/meta.sqlite or mysql://USER:PASSWORD@HOST:PORT/DB"))
+    refresh_ms: int = field(default=500, metadata=about("between refreshes of the snapshot", minimum=10))
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryOptions:
+    """Who exists."""
+
+    uri: str = field(default="", metadata=about("static://?writable=HOST:PORT&readonly=HOST:PORT or file:///FOLDER …"))
+    grace_ms: int = field(
+        default=30_000,
+        metadata=about("a node that vanishes keeps its segments so long, should it come back", minimum=0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What is logged, to stderr."""
+
+    level: str = field(
+        default="info", metadata=about("least severe line logged", choices=("debug", "info", "warning", "error"))
+    )
+    requests: bool = field(default=True, metadata=about("one line a request"))
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions:
+    """A router, whole."""
+
+    name: str = field(default="", metadata=about("name of this router in logs; empty is the host's"))
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    metadata: MetadataOptions = field(default_factory=MetadataOptions)
+    discovery: DiscoveryOptions = field(default_factory=DiscoveryOptions)
+    routing: RoutingOptions = field(default_factory=RoutingOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
+    write: WriteOptions = field(default_factory=WriteOptions)
+    health: HealthOptions = field(default_factory=HealthOptions)
+    admission: AdmissionOptions = field(default_factory=AdmissionOptions)
+    log: LogOptions = field(default_factory=LogOptions)
+
+    def __post_init__(self) -> None:
+        for key, part in (("metadata.uri", self.metadata), ("discovery.uri", self.discovery)):
+            if not part.uri:
+                raise ValueError(f"{key} is not given; a router needs it")
+
+
+def load_config(file: Path | None, flags: Mapping[str, tuple[str, object]]) -> Loaded[RouterOptions]:
+    """Read every layer. ``flags``: key → (flag as typed, value or None). Raises ConfigError."""
+    layers: list[Layer] = [] if file is None else [file_layer(file, RouterOptions)]
+    layers += [
+        first_names(os.environ),
+        environment_layer(os.environ, ENVIRONMENT_PREFIX, RouterOptions),
+        flag_layer(flags),
+    ]
+    return load(RouterOptions, *layers)
+
+
+def host_name() -> str:
+    """What this machine calls itself."""
+    return socket.gethostname()
+
+
+def first_names(environ: Mapping[str, str]) -> dict[str, Given]:
+    """Settings under the names that the first Mishards read from its environment."""
+    layer: dict[str, Given] = {}
+
+    def give(key: str, variable: str, value: str) -> None:
+        layer[key] = Given(value, f"environment variable {variable}")
+
+    if port := environ.get("SERVER_PORT"):
+        give("network.address", "SERVER_PORT", f"0.0.0.0:{port}")
+    if uri := environ.get("SQLALCHEMY_DATABASE_URI"):
+        give("metadata.uri", "SQLALCHEMY_DATABASE_URI", uri.replace("mysql+pymysql://", "mysql://", 1))
+    if level := environ.get("LOG_LEVEL"):
+        give("log.level", "LOG_LEVEL", level.lower())
+    hosts, writer = environ.get("DISCOVERY_STATIC_HOSTS", ""), environ.get("WOSERVER", "")
+    if hosts or writer:
+        variable = "DISCOVERY_STATIC_HOSTS" if hosts else "WOSERVER"
+        give("discovery.uri", variable, _static_uri(writer, hosts, environ.get("DISCOVERY_STATIC_PORT", "19530")))
+    return layer
+
+
+def _static_uri(writer: str, hosts: str, port: str) -> str:
+    parts = []
+    if writer:
+        parts.append("writable=" + (urlsplit(writer).netloc if "://" in writer else writer))
+    readonly = [host.strip() for host in hosts.split(",") if host.strip()]
+    if readonly:
+        parts.append("readonly=" + ",".join(host if ":" in host else f"{host}:{port}" for host in readonly))
+    return "static://?" + "&".join(parts)

@@ -1,0 +1,94 @@
+"""Whom to ask for the segments of a search: placement filtered by health, then balanced.
+
+Belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mishards.catalog.snapshot import Segment
+from mishards.cluster.fleet import Fleet
+from mishards.cluster.node import Node
+from mishards.errors import NoSearchNode
+from mishards.query.route import Group, Route
+from mishards.query.scatter import Next
+from mishards.routing.balance import Balancing, Load, Work
+
+Parts = list[tuple[Node, tuple[Segment, ...]]]
+
+
+class Choice:
+    """Chooses nodes for searches."""
+
+    def __init__(self, fleet: Fleet, balancing: Balancing) -> None:
+        self._fleet = fleet
+        self._balancing = balancing
+
+    def first(self, route: Route, avoid: frozenset[str] = frozenset()) -> Parts:
+        """Whom to ask first: one part a node, segments in the order of file ids.
+
+        Nodes in ``avoid`` are asked only where nobody else is left.
+
+        Raises:
+            NoSearchNode: there is no node at all.
+        """
+        wanted: dict[str, list[Segment]] = {}
+        balanced, works = [], []
+        for group in route.groups:
+            owners = self._usable(group, avoid)
+            if owners:
+                balanced.append(group)
+                works.append(Work(owners, group.rows))
+            else:
+                self._place_singly(route, group, avoid, wanted)
+        if works:
+            loads = {name: self._load(name) for work in works for name in work.owners}
+            for group, name in zip(balanced, self._balancing.choose(works, loads), strict=True):
+                wanted.setdefault(name, []).extend(group.segments)
+        return [(self._known(name), _in_order(segments)) for name, segments in sorted(wanted.items())]
+
+    def following(self, route: Route, avoid: frozenset[str] = frozenset()) -> Next:
+        """Whom to ask for a segment of the route when others have failed: the well ones first, then any."""
+
+        def following(segment: Segment, tried: tuple[str, ...]) -> Node | None:
+            untried = [node for node in self._candidates(route, segment) if node.name not in tried]
+            well = (node for node in untried if node.usable and node.name not in avoid)
+            return next(well, untried[0] if untried else None)
+
+        return following
+
+    def _usable(self, group: Group, avoid: frozenset[str]) -> tuple[str, ...]:
+        nodes = [self._fleet.get(name) for name in group.owners if name not in avoid]
+        return tuple(node.name for node in nodes if node is not None and node.usable)
+
+    def _place_singly(
+        self, route: Route, group: Group, avoid: frozenset[str], wanted: dict[str, list[Segment]]
+    ) -> None:
+        following = self.following(route, avoid)
+        for segment in group.segments:
+            node = following(segment, ())
+            if node is None:
+                raise NoSearchNode("no node that can search is known; see /readyz of this router for what it sees")
+            wanted.setdefault(node.name, []).append(segment)
+
+    def _candidates(self, route: Route, segment: Segment) -> Iterator[Node]:
+        for name in route.placement.get(segment.segment_id, ()):
+            node = self._fleet.get(name)
+            if node is not None:
+                yield node
+        yield from self._fleet.living()
+
+    def _load(self, name: str) -> Load:
+        node = self._known(name)
+        return Load(node.outstanding, node.latency_s, node.load_share())
+
+    def _known(self, name: str) -> Node:
+        node = self._fleet.get(name)
+        if node is None:
+            raise NoSearchNode(f"node {name} is gone")
+        return node
+
+
+def _in_order(segments: list[Segment]) -> tuple[Segment, ...]:
+    return tuple(sorted(segments, key=lambda segment: segment.file.id))

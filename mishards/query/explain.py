@@ -1,0 +1,94 @@
+"""What a search of a collection would do, without doing it; and what this router sees. As plain JSON values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from mishards.catalog.cache import SnapshotCache
+from mishards.cluster.fleet import Fleet
+from mishards.cluster.node import Node
+from mishards.deadline import Deadline
+from mishards.query.options import RoutingOptions
+from mishards.query.route import Routes
+from mishards.query.snapshots import Snapshots
+
+
+class Explainer:
+    """Explains plans. Belongs to the event loop."""
+
+    def __init__(
+        self, fleet: Fleet, cache: SnapshotCache, snapshots: Snapshots, routes: Routes, options: RoutingOptions
+    ) -> None:
+        self._fleet = fleet
+        self._cache = cache
+        self._snapshots = snapshots
+        self._routes = routes
+        self._options = options
+
+    async def explain(self, collection: str, tags: Sequence[str], deadline: Deadline) -> dict[str, object]:
+        """The segments a search would read, and the nodes it would ask for each, in order of preference.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            PartitionError: the tags select nothing.
+            CatalogUnavailable: no snapshot has ever been read.
+        """
+        snapshot = await self._snapshots.fresh(deadline)
+        found = snapshot.collection(collection)
+        route = self._routes.route(snapshot, found, tags, self._fleet.membership.owners())
+        replicas = self._options.replicas_of(collection)
+        partitions = {partition.table_id: partition.tag for partition in found.partitions}
+        return {
+            "collection": collection,
+            "snapshot_version": snapshot.version,
+            "replicas": replicas,
+            "segments": [
+                {
+                    "segment_id": segment.segment_id,
+                    "partition": partitions[segment.table_id],
+                    "rows": segment.rows,
+                    "file_id": segment.file.id,
+                    "indexed": segment.is_indexed,
+                    "nodes": list(route.placement[segment.segment_id][:replicas]),
+                    "spares": list(route.placement[segment.segment_id][replicas:]),
+                }
+                for segment in route.segments
+            ],
+        }
+
+    def status(self) -> dict[str, object]:
+        """The nodes, their roles and health, and the age of the snapshot."""
+        membership = self._fleet.membership
+        current, error = self._cache.current, self._cache.error
+        return {
+            "membership_version": membership.version,
+            "writer": None if membership.writer is None else membership.writer.name,
+            "searchers": [node.name for node in membership.searchers],
+            "nodes": [_node(node) for node in self._fleet],
+            "catalog": {
+                "version": None if current is None else current.version,
+                "age_ms": None if current is None else round((time.monotonic() - current.taken_at) * 1000),
+                "collections": 0 if current is None else len(current.collections),
+                "error": None if error is None else str(error),
+            },
+        }
+
+
+def _node(node: Node) -> dict[str, object]:
+    record = node.record
+    return {
+        "name": record.name,
+        "role": record.role.value,
+        "address": record.address,
+        "state": record.state.value,
+        "present": node.present,
+        "health": node.health.state.value,
+        "reason": node.health.reason,
+        "version": node.version,
+        "weight": record.weight,
+        "zone": record.zone,
+        "capabilities": sorted(node.capabilities),
+        "outstanding": node.outstanding,
+        "latency_ms": round(node.latency_s * 1000, 3),
+    }

@@ -1,0 +1,71 @@
+"""How much may be under way at once: refused at once rather than collapsed under.
+
+Searches, writes and the rest have limits of their own, so that slow inserts never starve a search. Belongs to the event
+loop; pure otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mishards.errors import Overloaded
+from mishards.options import about
+
+
+class CallClass(str, enum.Enum):
+    """Calls that compete with each other."""
+
+    SEARCH = "search"
+    WRITE = "write"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionOptions:
+    """Limits; 0 is none."""
+
+    max_searches: int = field(default=1024, metadata=about("searches under way at once", minimum=0))
+    max_writes: int = field(default=256, metadata=about("writes under way at once", minimum=0))
+    max_infos: int = field(default=256, metadata=about("other calls under way at once", minimum=0))
+    max_results: int = field(
+        default=0, metadata=about("most results one search may ask for, query vectors x topk", minimum=0)
+    )
+    max_message_bytes: int = field(default=-1, metadata=about("largest request accepted; -1 is no limit", minimum=-1))
+
+
+class Admission:
+    """Counts calls under way."""
+
+    def __init__(self, options: AdmissionOptions) -> None:
+        self._limits = {
+            CallClass.SEARCH: options.max_searches,
+            CallClass.WRITE: options.max_writes,
+            CallClass.INFO: options.max_infos,
+        }
+        self._max_results = options.max_results
+        self.under_way: Counter[CallClass] = Counter()
+        self.refused: Counter[CallClass] = Counter()
+
+    @contextmanager
+    def admitted(self, kind: CallClass) -> Iterator[None]:
+        """Count a call for as long as it runs. Raises Overloaded when there are too many."""
+        limit = self._limits[kind]
+        if limit and self.under_way[kind] >= limit:
+            self.refused[kind] += 1
+            raise Overloaded(f"{limit} calls of class {kind.value} are under way, which is the limit; try again later")
+        self.under_way[kind] += 1
+        try:
+            yield
+        finally:
+            self.under_way[kind] -= 1
+
+    def check_results(self, nq: int, topk: int) -> None:
+        """Refuse a search that asks for too much. Raises Overloaded."""
+        if self._max_results and nq * topk > self._max_results:
+            raise Overloaded(
+                f"{nq} query vectors x topk {topk} ask for {nq * topk} results, the limit is {self._max_results}"
+            )
