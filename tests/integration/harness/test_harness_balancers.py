@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from harness.haproxy import HAProxy
 from harness.nginx import Nginx
 from harness.ports import free_port
 from harness.waiting import eventually
@@ -40,10 +41,10 @@ def _serving(name: bytes, port: int) -> Iterator[None]:
 
 
 class _Balanced:
-    """Two servers behind one balancer; the second can be stopped before the first."""
+    """Two servers behind one balancer; each can be stopped."""
 
-    def __init__(self, nginx: Nginx, channel: grpc.Channel, second: ExitStack) -> None:
-        self.nginx = nginx
+    def __init__(self, channel: grpc.Channel, first: ExitStack, second: ExitStack) -> None:
+        self.first = first
         self.second = second
         self._channel = channel
 
@@ -52,18 +53,19 @@ class _Balanced:
         return stub(b"", timeout=10)
 
 
-@pytest.fixture
-def balanced(tmp_path: Path) -> Iterator[_Balanced]:
-    if missing := Nginx.missing():
+@pytest.fixture(params=[Nginx, HAProxy])
+def balanced(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[_Balanced]:
+    balancer: type[Nginx | HAProxy] = request.param
+    if missing := balancer.missing():
         pytest.skip(missing)
     ports = [free_port(), free_port()]
     with ExitStack() as first, ExitStack() as second:
         first.enter_context(_serving(b"one", ports[0]))
         second.enter_context(_serving(b"two", ports[1]))
-        nginx = first.enter_context(Nginx(tmp_path, [f"127.0.0.1:{port}" for port in ports]))
-        nginx.launch()
-        channel = first.enter_context(grpc.insecure_channel(f"127.0.0.1:{nginx.port}"))
-        yield _Balanced(nginx, channel, second)
+        with balancer(tmp_path, [f"127.0.0.1:{port}" for port in ports]) as running:
+            running.launch()
+            with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+                yield _Balanced(channel, first, second)
 
 
 def test_the_calls_of_one_channel_go_to_both_servers(balanced: _Balanced) -> None:
@@ -83,12 +85,25 @@ def test_a_dead_server_is_hidden(balanced: _Balanced) -> None:
 
 
 def test_without_a_server_a_call_is_unavailable(balanced: _Balanced) -> None:
-    balanced.nginx.balance([f"127.0.0.1:{free_port()}"])
+    balanced.first.close()
+    balanced.second.close()
+    with pytest.raises(grpc.RpcError) as raised:
+        balanced.call()
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
 
-    def unavailable() -> bool:
-        try:
-            return not balanced.call()
-        except grpc.RpcError as error:
-            return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
 
-    eventually(unavailable, 10, "calls end as UNAVAILABLE")
+def test_nginx_goes_on_over_other_servers(tmp_path: Path) -> None:
+    if missing := Nginx.missing():
+        pytest.skip(missing)
+    ports = [free_port(), free_port()]
+    with (
+        _serving(b"one", ports[0]),
+        _serving(b"two", ports[1]),
+        Nginx(tmp_path, [f"127.0.0.1:{ports[0]}"]) as nginx,
+        grpc.insecure_channel(f"127.0.0.1:{nginx.port}") as channel,
+    ):
+        nginx.launch()
+        balanced = _Balanced(channel, ExitStack(), ExitStack())
+        assert balanced.call() == b"one"
+        nginx.balance([f"127.0.0.1:{ports[1]}"])
+        eventually(lambda: balanced.call() == b"two", 10, "calls go to the other server")
