@@ -138,5 +138,5 @@ def test_a_record_header_belongs_to_one_place() -> None:
     ],
 )
 def test_parts_that_do_not_add_up_are_no_record(header: RecordHeader, payload: bytes) -> None:
-    with pytest.raises(ValueError, match="^a (payload|record) of"):
+    with pytest.raises(ValueError, match=r"^a (payload|record) of"):
         wal_format.decode(header, np.frombuffer(payload, np.uint8))
