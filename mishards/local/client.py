@@ -38,28 +38,18 @@ class Client:
 
 async def get_json(address: str, path: str) -> Any:
     """Get a JSON document over HTTP from ``host:port``. Raises OSError or ValueError where there is none."""
-    status, body = await asyncio.to_thread(_get, address, path)
-    if status != _HTTP_OK:
-        raise ValueError(f"http://{address}{path} answered {status}")
-    return json.loads(body)
+    return json.loads(await asyncio.to_thread(_get, address, path))
 
 
-async def answers_ok(address: str, path: str) -> bool:
-    """Does ``host:port`` answer the path with 200 now?"""
-    try:
-        status, _ = await asyncio.to_thread(_get, address, path)
-    except OSError:
-        return False
-    return status == _HTTP_OK
-
-
-def _get(address: str, path: str) -> tuple[int, bytes]:
+def _get(address: str, path: str) -> bytes:
     connection = http.client.HTTPConnection(address, timeout=_HTTP_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        return response.status, response.read()
+        if response.status != _HTTP_OK:
+            raise ConnectionError(f"the answer has status {response.status}")
+        return response.read()
     except http.client.HTTPException as error:
-        raise ConnectionError(f"http://{address}{path}: {error}") from error
+        raise ConnectionError(str(error)) from error
     finally:
         connection.close()

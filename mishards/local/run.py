@@ -11,9 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from mishards.deadline import Deadline
-from mishards.errors import MishardsError, ProcessFailed, StartError
-from mishards.local.client import answers_ok
+from mishards.errors import MishardsError, ProcessFailed
 from mishards.local.cluster import ClusterOptions, loopback, processes
 from mishards.local.folder import held_folder
 from mishards.local.ports import check_port, free_port
@@ -21,8 +19,6 @@ from mishards.local.progress import step
 from mishards.local.supervisor import Supervisor
 
 _FIRST_ROUTER = "router-1"
-_SERVING_S = 30.0
-_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +75,11 @@ async def _run(options: ClusterOptions, consoles: Consoles, *, sample: bool, res
 async def _serve(supervisor: Supervisor, options: ClusterOptions, consoles: Consoles, *, sample: bool) -> None:
     with step(consoles.notes, "starting the cluster"):
         await supervisor.start()
-        await _until_searchable(loopback(options.http_port))
     address = supervisor.address_of(_FIRST_ROUTER)
     consoles.out.print(f"ready {address}", soft_wrap=True)
     consoles.out.file.flush()
     if sample:
         await _show_sample(address, loopback(options.http_port), consoles)
-
-
-async def _until_searchable(http_address: str) -> None:
-    """Wait until the router says that it has a catalog and nodes to search on."""
-    deadline = Deadline.after(_SERVING_S)
-    while not await answers_ok(http_address, "/readyz"):
-        if deadline.remaining() == 0:
-            raise StartError(f"the router does not become ready: see http://{http_address}/readyz and its log")
-        await asyncio.sleep(_POLL_S)
 
 
 async def _show_sample(address: str, http_address: str, consoles: Consoles) -> None:

@@ -19,7 +19,7 @@ from mishards.deadline import Deadline
 from mishards.errors import Code, SampleFailed
 from mishards.kinds import IndexType, MetricType
 from mishards.local import demo
-from mishards.local.client import Client, answers_ok, get_json
+from mishards.local.client import Client, get_json
 from mishards.local.demo import SHOWN_WORDS, Share, show_sample, split
 from mishards.local.progress import step
 from mishards.local.sample import Sample, load_sample
@@ -242,11 +242,10 @@ def http_server(pages: dict[str, Any]) -> Iterator[str]:
 async def test_a_document_comes_over_http_and_its_absence_is_an_error() -> None:
     with http_server({"/explain/words": {"segments": []}}) as address:
         assert await get_json(address, "/explain/words") == {"segments": []}
-        assert await answers_ok(address, "/explain/words")
-        assert not await answers_ok(address, "/readyz")
-        with pytest.raises(ValueError, match="/readyz answered 404"):
-            await get_json(address, "/readyz")
-    assert not await answers_ok(address, "/explain/words")
+        with pytest.raises(OSError, match="status 404"):
+            await get_json(address, "/explain/things")
+    with pytest.raises(OSError, match="refused"):
+        await get_json(address, "/explain/words")
 
 
 async def test_what_is_shown_are_the_nearest_words_the_split_and_how_to_connect(
