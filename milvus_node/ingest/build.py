@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import cast
 
+from milvus_node.index.api import BuildParams, StorableIndex
 from milvus_node.index.factory import build
 from milvus_node.index.file import save
 from milvus_node.ingest.parts import WriteParts
@@ -44,11 +46,10 @@ class IndexBuilder:
         collection = self._parts.catalog.known().collection(name)
         folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
         vectors = raw_vectors(folder, collection)
-        index = build(
-            collection.index_type.on_the_wire, collection.metric, vectors, json.loads(collection.index_params)
-        )
+        params = BuildParams.of(json.loads(collection.index_params))
+        index = cast("StorableIndex", build(collection.index_type.on_the_wire, collection.metric, vectors, params))
         file_id = self._parts.ids.one()
-        folder.write_file(file_id, lambda path: save(index, path))
+        folder.write_file(file_id, lambda path: _saved(index, path))
         size = folder.path_of(file_id).stat().st_size
         done = False
         try:
@@ -84,6 +85,10 @@ class IndexBuilder:
                 return False
             self._parts.catalog.refreshed()
             return True
+
+
+def _saved(index: StorableIndex, path: Path) -> None:
+    save(index, path)
 
 
 def _discard(path: Path) -> None:

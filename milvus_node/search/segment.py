@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from milvus_node.errors import SegmentDamaged, SegmentMissing
-from milvus_node.index.api import VectorIndex
-from milvus_node.index.factory import flat
-from milvus_node.index.file import load
+from milvus_node.errors import IndexUnreadable, SegmentDamaged, SegmentMissing
+from milvus_node.index.api import BuildParams, VectorIndex
+from milvus_node.index.factory import build
+from milvus_node.index.file import Shape, load
 from milvus_node.storage.layout import StorageLayout
 from milvus_node.storage.segment_folder import SegmentFolder
 from mishards.catalog.snapshot import Collection, Segment
+from mishards.kinds import IndexType
 
 log = logging.getLogger(__name__)
 
@@ -85,21 +86,20 @@ def load_segment(layout: StorageLayout, collection: Collection, segment: Segment
     """
     folder = layout.segment(segment.table_id, segment.segment_id)
     ids = folder.read_ids()
-    index = _index(folder, collection, segment)
+    index = _index(folder, collection, segment, len(ids))
     tombstones = read_tombstones(folder, len(ids), segment.version)
     return LoadedSegment(folder, ids, index, tombstones)
 
 
-def _index(folder: SegmentFolder, collection: Collection, segment: Segment) -> VectorIndex:
-    metric, dimension = collection.metric, collection.dimension
+def _index(folder: SegmentFolder, collection: Collection, segment: Segment, rows: int) -> VectorIndex:
     if segment.is_indexed:
         file_id = segment.file.file_id
         try:
             folder.verify_file(file_id)
-            return load(folder.path_of(file_id), metric, dimension)
-        except (SegmentDamaged, SegmentMissing) as error:
+            return load(folder.path_of(file_id), Shape(collection.metric, rows, collection.dimension))
+        except (SegmentDamaged, SegmentMissing, IndexUnreadable) as error:
             log.warning("index file is passed over, the raw vectors serve instead: %s", error)
-    return flat(metric, raw_vectors(folder, collection))
+    return build(IndexType.FLAT, collection.metric, raw_vectors(folder, collection), BuildParams())
 
 
 def raw_vectors(folder: SegmentFolder, collection: Collection) -> NDArray[np.float32] | NDArray[np.uint8]:
