@@ -15,6 +15,8 @@ from harness.client_venv import client_python as make_client_python
 from harness.mariadb import Database, MariaDB
 from harness.processes import open_programs, server_folder
 
+pytest.register_assert_rewrite("mishards.testing")
+
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)
