@@ -3,8 +3,9 @@
     <segment_id>.rv    vectors               written once
     <segment_id>.uid   ids                   written once
     deleted_docs       deleted row offsets   replaced by every delete
+    bloom_filter       for Milvus servers    written once, see ``bloom_filter``
     <file_id>          an index              written once
-    <any of them>.sum  its checksum, see ``checksums``
+    <any other>.sum    its checksum, see ``checksums``; none for bloom_filter, which Milvus servers change in place
 
 Files appear whole or not at all. The caller sees to it that one process writes a segment at a time; any number may
 read. Row numbers are offsets in the raw files and never change.
@@ -22,8 +23,9 @@ import numpy.typing as npt
 
 from milvus_node.errors import SegmentDamaged, SegmentMissing
 from milvus_node.storage import checksums, raw_segment
+from milvus_node.storage.bloom_filter import bloom_filter_of
 from milvus_node.storage.file_io import BytesLike, make_folder, storage_errors
-from milvus_node.storage.names import DELETED_DOCS, IDS_SUFFIX, VECTORS_SUFFIX, checked_file_id
+from milvus_node.storage.names import BLOOM_FILTER, DELETED_DOCS, IDS_SUFFIX, VECTORS_SUFFIX, checked_file_id
 from milvus_node.storage.staging import Staging
 
 Element = TypeVar("Element", np.float32, np.uint8)
@@ -52,10 +54,13 @@ class SegmentFolder:
 
     # --- raw files -------------------------------------------------------------------------------------------
 
-    def write_raw(self, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Element]) -> None:
+    def write_raw(
+        self, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Element], *, bloom_filter: bool = True
+    ) -> None:
         """Write the raw files of ``ids`` (``int64[n]``) and ``vectors`` (``[n, width]``), with no row deleted.
 
-        When it returns, every file and the folder itself are durable. Contiguous arrays are not copied.
+        When it returns, every file and the folder itself are durable. Contiguous arrays are not copied. Without
+        ``bloom_filter`` (2.7 MB) a Milvus server can search the segment, but neither delete in it nor fetch rows by id.
         """
         if ids.dtype != np.int64 or ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
             raise ValueError(f"ids {ids.dtype}{ids.shape} and vectors {vectors.dtype}{vectors.shape} are no segment")
@@ -64,6 +69,8 @@ class SegmentFolder:
         with Staging(self.path) as staging:
             self._stage(staging, self._vectors_path.name, raw_segment.framed(vectors))
             self._stage(staging, self._ids_path.name, raw_segment.framed(ids))
+            if bloom_filter:
+                staging.write(BLOOM_FILTER, bloom_filter_of(ids))
             self._stage_replacement(staging, DELETED_DOCS, raw_segment.framed(np.empty(0, np.int32)))
             staging.publish()
 

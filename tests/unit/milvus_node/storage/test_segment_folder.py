@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milvus_node.errors import SegmentDamaged, SegmentMissing, StorageError
+from milvus_node.storage.bloom_filter import bloom_filter_of
 from milvus_node.storage.layout import StorageLayout
 from milvus_node.storage.segment_folder import SegmentFolder
 
@@ -70,8 +71,16 @@ def test_golden_binary_vectors_are_read(tmp_path: Path) -> None:
 
 def test_a_new_segment_has_exactly_its_files_and_no_deleted_row(segment: SegmentFolder) -> None:
     names = {"1795311037998941000.rv", "1795311037998941000.uid", "deleted_docs"}
-    assert {path.name for path in segment.path.iterdir()} == names | {name + ".sum" for name in names}
+    expected = names | {name + ".sum" for name in names}
+    assert {path.name for path in segment.path.iterdir()} == expected | {"bloom_filter"}
     assert segment.read_deleted().size == 0
+
+
+def test_the_bloom_filter_is_that_of_the_ids_and_may_be_left_out(tmp_path: Path, segment: SegmentFolder) -> None:
+    assert (segment.path / "bloom_filter").read_bytes() == b"".join(bloom_filter_of(IDS))
+    without = StorageLayout(tmp_path).segment("words", "5")
+    without.write_raw(IDS, VECTORS, bloom_filter=False)
+    assert not (without.path / "bloom_filter").exists()
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.sampled_from([np.float32, np.uint8]), st.data())
@@ -82,7 +91,7 @@ def test_what_was_written_is_read_and_any_rows_of_it(
     generator = np.random.default_rng(count)
     ids = generator.integers(-(1 << 63), 1 << 62, count)
     vectors = generator.integers(0, 256, (count, width)).astype(dtype)
-    folder.write_raw(ids, vectors)
+    folder.write_raw(ids, vectors, bloom_filter=False)
     np.testing.assert_array_equal(folder.read_ids(), ids)
     np.testing.assert_array_equal(folder.read_vectors(dtype, width), vectors)
     rows = np.array(data.draw(st.lists(st.integers(0, max(count - 1, 0)), max_size=20 if count else 0)), np.int64)

@@ -94,7 +94,7 @@ def test_no_decision_ever_takes_a_named_or_foreign_file(names: list[str], file_i
 
 def written(layout: StorageLayout, table_id: str, segment_id: str) -> SegmentFolder:
     folder = layout.segment(table_id, segment_id)
-    folder.write_raw(np.arange(3), np.zeros((3, 2), np.float32))
+    folder.write_raw(np.arange(3), np.zeros((3, 2), np.float32), bloom_filter=False)
     folder.write_file("17", lambda path: path.write_bytes(b"index"))
     return folder
 
