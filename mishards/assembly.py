@@ -57,7 +57,6 @@ class Router:
         routes = Routes(routing_for(options.routing), options.routing)
         forwarder = Forwarder(self.fleet, options.write)
         searcher = Searcher(
-            self.fleet,
             snapshots,
             routes,
             Choice(self.fleet, balancing_for(options.routing.balancing)),

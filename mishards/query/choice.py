@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node
+from mishards.deadline import Deadline
 from mishards.errors import NoSearchNode
 from mishards.query.route import Group, Route
 from mishards.query.scatter import Next
+from mishards.routing.api import Owner
 from mishards.routing.balance import Balancing, Load, Work
 
 Parts = list[tuple[Node, tuple[Segment, ...]]]
@@ -24,6 +26,14 @@ class Choice:
     def __init__(self, fleet: Fleet, balancing: Balancing) -> None:
         self._fleet = fleet
         self._balancing = balancing
+
+    def owners(self) -> tuple[Owner, ...]:
+        """Who may hold segments now."""
+        return self._fleet.membership.owners()
+
+    async def wait_for_news(self, deadline: Deadline) -> None:
+        """Return when the choice may have become another, or at the deadline."""
+        await self._fleet.wait_for_news(deadline)
 
     def first(self, route: Route, avoid: frozenset[str] = frozenset()) -> Parts:
         """Whom to ask first: one part a node, segments in the order of file ids.

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mishards.catalog.snapshot import Collection, Segment, Snapshot
-from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import passed_on
 from mishards.deadline import Deadline
 from mishards.errors import CollectionNotFound, NodeFault, NodeUnavailable, NoSearchNode, PartitionError
@@ -27,8 +26,7 @@ from mishards.wire.limits import check_search_files, check_topk
 from mishards.wire.merge import merge_results
 from mishards.wire.names import check_collection_name, check_partition_tag
 from mishards.wire.params import SearchParams, search_params
-from mishards.wire.protos import milvus_pb2
-from mishards.wire.replies import ok_status
+from mishards.wire.results import encode_result
 from mishards.wire.search import SearchEnvelope, scan_search
 from mishards.wire.vectors import query_vectors
 
@@ -59,7 +57,6 @@ class Searcher:
 
     def __init__(
         self,
-        fleet: Fleet,
         snapshots: Snapshots,
         routes: Routes,
         choice: Choice,
@@ -67,7 +64,6 @@ class Searcher:
         options: SearchOptions,
         patience_s: float,
     ) -> None:
-        self._fleet = fleet
         self._snapshots = snapshots
         self._routes = routes
         self._choice = choice
@@ -125,7 +121,7 @@ class Searcher:
     def _routed(self, snapshot: Snapshot, envelope: SearchEnvelope) -> Wanted:
         collection = snapshot.collection(envelope.collection_name)
         params = _params(envelope, collection)
-        owners = self._fleet.membership.owners()
+        owners = self._choice.owners()
         try:
             route = self._routes.route(snapshot, collection, envelope.partition_tags, owners)
         except PartitionError:
@@ -155,7 +151,7 @@ class Searcher:
             except (NodeUnavailable, NoSearchNode):
                 if waited_until.remaining() <= 0:
                     raise
-                await self._fleet.wait_for_news(waited_until.earlier(0.2))
+                await self._choice.wait_for_news(waited_until.earlier(0.2))
                 wanted = self._routed(wanted.snapshot, wanted.envelope)
             else:
                 if not self._outdated(wanted, answers):
@@ -186,7 +182,7 @@ class Searcher:
 
     def _merged(self, wanted: Wanted, answers: Sequence[Answer]) -> bytes:
         if not answers:
-            return milvus_pb2.TopKQueryResult(status=ok_status()).SerializeToString()
+            return encode_result(None)
         if len(answers) == 1:
             return answers[0].reply
         replies = [answer.reply for answer in answers]
