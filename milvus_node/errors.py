@@ -19,6 +19,10 @@ class SegmentDamaged(StorageError):
     """A file's bytes contradict its checksum or its format; it is named and never served."""
 
 
+class IndexUnreadable(StorageError):
+    """An index file that is sound, for all one can tell, but not of a kind this node can search; its raw file serves."""
+
+
 class DiskFull(StorageError):
     """No room for the bytes; nothing was acknowledged and nothing half-written stays."""
 

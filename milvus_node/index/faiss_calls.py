@@ -1,0 +1,79 @@
+"""Calls into faiss in the terms of this package: keys out, deleted rows in, memory views, streams.
+
+The functions take and return faiss objects as they are; only the adapters of this package use them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvus_node.errors import SegmentDamaged
+from milvus_node.index.api import Deleted
+from milvus_node.index.container import Blob, BlobReader
+from milvus_node.index.engine import faiss
+from milvus_node.index.ranking import Keys, pack, ranked
+from mishards.kinds import MetricType
+
+_BUFFER_BYTES = 1 << 20
+
+
+class LiveRows:
+    """The selector of all rows but the deleted; it owns the bitmap that faiss points into."""
+
+    def __init__(self, deleted: Deleted) -> None:
+        self._bitmap = np.packbits(~deleted, bitorder="little")
+        self.selector = faiss().IDSelectorBitmap(len(self._bitmap), faiss().swig_ptr(self._bitmap))
+
+
+def metric_of(metric: MetricType) -> int:
+    """The number that faiss has for ``metric`` of float vectors."""
+    return int(faiss().METRIC_INNER_PRODUCT if metric.larger_is_nearer else faiss().METRIC_L2)
+
+
+def search(index: Any, x: NDArray[np.float32], k: int, metric: MetricType, params: Any = None) -> Keys:
+    """Ranked keys [nq, k] of what ``index`` finds."""
+    distances, rows = index.search(x, k, params=params)
+    if not metric.larger_is_nearer:
+        np.maximum(distances, 0, out=distances)  # what codes approximate may come out just below
+    return ranked(pack(distances, rows, larger_is_nearer=metric.larger_is_nearer), k)
+
+
+def stored_vectors(flat: Any) -> NDArray[np.float32]:
+    """A view float32[n, dimension] of the vectors in an ``IndexFlat``, which must outlive it."""
+    flat = faiss().downcast_index(flat)
+    view: NDArray[np.float32] = faiss().rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d)
+    return view.reshape(flat.ntotal, flat.d)
+
+
+def blob(name: str, index: Any) -> Blob:
+    """The index in faiss's own format, streamed when it is written."""
+
+    def write(stream: BinaryIO) -> None:
+        failures: list[OSError] = []
+
+        def put(data: bytes) -> None:
+            try:
+                stream.write(data)
+            except OSError as error:
+                failures.append(error)
+                raise
+
+        try:
+            faiss().write_index(index, faiss().PyCallbackIOWriter(put, _BUFFER_BYTES))
+        except Exception:
+            if failures:  # faiss reports any failure of the stream as its own
+                raise failures[0] from None
+            raise
+
+    return Blob(name, write)
+
+
+def read(source: BlobReader) -> Any:
+    """Read an index in faiss's own format. Raises SegmentDamaged."""
+    try:
+        return faiss().read_index(faiss().PyCallbackIOReader(source.read, _BUFFER_BYTES))
+    except RuntimeError as error:
+        raise SegmentDamaged(f"faiss cannot read the index: {error}") from error

@@ -1,0 +1,125 @@
+"""IVF_FLAT, IVF_SQ8 and IVF_PQ over float vectors: faiss inverted lists.
+
+Training sees a bounded sample; rows are added in blocks, straight from the caller's array. Both are seeded and run in
+one thread, so the same input gives the same index.
+
+faiss decodes scalar-quantized codes with vector instructions only where the dimension is a multiple of 16, and several
+times slower elsewhere. IVF_SQ8 therefore appends zeros up to such a dimension, which changes no distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvus_node.index import faiss_calls
+from milvus_node.index.api import BuildParams, Deleted, SearchParams, Vectors, check_search
+from milvus_node.index.container import Blob
+from milvus_node.index.engine import BLAS_FROM_QUERIES, faiss, one_thread
+from milvus_node.index.ranking import to_topk
+from milvus_node.index.sampling import training_sample
+from milvus_node.index.tuning import tuned_nbits, tuned_nlist
+from mishards.errors import BuildFailed
+from mishards.kinds import IndexType, MetricType
+from mishards.topk import TopK
+
+BLOB = "IVF"
+"""The name of the one part of an index file, as in Milvus 1.x."""
+
+_ADD_ROWS = 1 << 16
+_LANES = 16
+_POINTS_PER_CENTROID = 128
+_SEED = 1234
+
+
+class IvfIndex:
+    """A trained and filled faiss ``IndexIVF`` with row numbers for ids, of ``padded_dimension`` dimensions."""
+
+    def __init__(self, index: Any, index_type: IndexType, metric: MetricType, dimension: int) -> None:
+        self.index_type: Final = index_type
+        self.metric: Final = metric
+        self.rows: Final = int(index.ntotal)
+        self.dimension: Final = dimension
+        self._index = index
+        # A selector, here one of everything, is what keeps faiss from matrix products: a loss for few queries.
+        self._directly = faiss().SearchParameters(sel=faiss().IDSelectorAll())
+
+    @property
+    def memory_bytes(self) -> int:
+        index = self._index
+        tables = 4 * index.precomputed_table.size() if self.index_type is IndexType.IVF_PQ else 0
+        return int(index.ntotal * (index.code_size + 8) + 4 * index.nlist * index.d + tables)
+
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        params: SearchParams,
+        *,
+        deleted: Deleted | None = None,
+        metric: MetricType | None = None,
+    ) -> TopK:
+        deleted = check_search(self, queries, k, deleted)
+        x = _padded(np.ascontiguousarray(queries, dtype=np.float32), self._index.d)
+        given = faiss().SearchParametersIVF(nprobe=min(params.nprobe, self._index.nlist))
+        if len(x) < BLAS_FROM_QUERIES:
+            given.quantizer_params = self._directly
+        live = None if deleted is None else faiss_calls.LiveRows(deleted)  # alive until the search returns
+        if live is not None:
+            given.sel = live.selector
+        keys = faiss_calls.search(self._index, x, k, self.metric, given)
+        return to_topk(keys, larger_is_nearer=self.metric.larger_is_nearer)
+
+    def blobs(self) -> Sequence[Blob]:
+        """One part, in faiss's format."""
+        return [faiss_calls.blob(BLOB, self._index)]
+
+
+def build(index_type: IndexType, metric: MetricType, vectors: NDArray[np.float32], params: BuildParams) -> IvfIndex:
+    """Train and fill an index of ``vectors`` float32[n > 0, dimension]. Raises BuildFailed."""
+    nlist = tuned_nlist(params.nlist, len(vectors))
+    nbits = tuned_nbits(params.nbits, len(vectors)) if index_type is IndexType.IVF_PQ else 0
+    dimension = vectors.shape[1]
+    index = _untrained(index_type, metric, dimension, nlist, (params.m, nbits))
+    with one_thread():
+        index.train(_padded(training_sample(vectors, max(nlist, 1 << nbits), _POINTS_PER_CENTROID), index.d))
+        for start in range(0, len(vectors), _ADD_ROWS):
+            index.add(_padded(vectors[start : start + _ADD_ROWS], index.d))
+    return IvfIndex(index, index_type, metric, dimension)
+
+
+def padded_dimension(index_type: IndexType, dimension: int) -> int:
+    """The dimension that faiss sees."""
+    return -(-dimension // _LANES) * _LANES if index_type is IndexType.IVF_SQ8 else dimension
+
+
+def _untrained(index_type: IndexType, metric: MetricType, dimension: int, nlist: int, parts: tuple[int, int]) -> Any:
+    f, number = faiss(), faiss_calls.metric_of(metric)
+    dimension = padded_dimension(index_type, dimension)
+    lists = f.IndexFlat(dimension, number), dimension, nlist
+    if index_type is IndexType.IVF_FLAT:
+        index = f.IndexIVFFlat(*lists, number)
+    elif index_type is IndexType.IVF_SQ8:
+        index = f.IndexIVFScalarQuantizer(*lists, f.ScalarQuantizer.QT_8bit, number)
+    else:
+        m, nbits = parts
+        if m < 1 or dimension % m:
+            raise BuildFailed(f"Illegal index params: m {m} does not divide dimension {dimension}")
+        index = f.IndexIVFPQ(*lists, m, nbits, number)
+        _seed(index.pq.cp)
+    _seed(index.cp)
+    return index
+
+
+def _padded(x: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    missing = dimension - x.shape[1]
+    return np.pad(x, ((0, 0), (0, missing))) if missing else x
+
+
+def _seed(clustering: Any) -> None:
+    clustering.seed = _SEED
+    clustering.min_points_per_centroid = 1  # fewer only draws a warning on the console
+    clustering.max_points_per_centroid = _POINTS_PER_CENTROID  # the sample is bounded already
