@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
-from mishards.catalog.cache import SnapshotCache
+from mishards.catalog.cache import Read, SnapshotCache
 from mishards.catalog.engine import open_engine
 from mishards.catalog.reader import CatalogReader
 from mishards.cluster.fleet import Fleet
 from mishards.command.forward import Forwarder
 from mishards.config import RouterOptions
 from mishards.deadline import Deadline
+from mishards.discovery.api import Discovery
 from mishards.discovery.select import discovery_for
 from mishards.discovery.watch import NodeWatch
 from mishards.errors import StartError
@@ -41,17 +43,33 @@ log = logging.getLogger(__name__)
 _READY_POLL_S = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Where a router touches the world: calls, the catalog, and who exists."""
+
+    transport: Transport
+    read: Read
+    discovery: Discovery
+    close: Callable[[], None]
+    """Gives back what reading the catalog holds."""
+
+
+def edges_of(options: RouterOptions) -> Edges:
+    """The edges that the options name; nothing connects yet. Raises ConfigError and PluginError."""
+    reader = CatalogReader(open_engine(options.metadata.uri))
+    return Edges(GrpcioTransport(), reader.read, discovery_for(options.discovery.uri), reader.close)
+
+
 class Router:
     """A whole router. Make it, ``start`` it, ``stop`` it, all on one event loop."""
 
-    def __init__(self, options: RouterOptions, transport: Transport | None = None) -> None:
-        """Put the parts together; nothing connects yet. Raises ConfigError and PluginError."""
+    def __init__(self, options: RouterOptions, edges: Edges) -> None:
+        """Put the parts together; nothing connects yet. Raises PluginError."""
         self._options = options
-        transport = transport or GrpcioTransport()
-        self._reader = CatalogReader(open_engine(options.metadata.uri))
-        self.cache = SnapshotCache(self._reader.read, interval_s=options.metadata.refresh_ms / 1000)
-        self._watch = NodeWatch(discovery_for(options.discovery.uri), options.discovery.grace_ms / 1000)
-        self.fleet = Fleet(self._watch, transport, options.health)
+        self._edges = edges
+        self.cache = SnapshotCache(edges.read, interval_s=options.metadata.refresh_ms / 1000)
+        self._watch = NodeWatch(edges.discovery, options.discovery.grace_ms / 1000)
+        self.fleet = Fleet(self._watch, edges.transport, options.health)
         self.readiness = Readiness(self.cache, self.fleet, self._watch)
         snapshots = Snapshots(self.cache, options.search)
         routes = Routes(routing_for(options.routing), options.routing)
@@ -70,7 +88,7 @@ class Router:
             entries(Parts(searcher, lookup, snapshots, forwarder, commands)), Admission(options.admission)
         )
         network = options.network
-        self._server = transport.server(
+        self._server = edges.transport.server(
             dispatcher,
             ServerOptions(
                 network.address, max_message_bytes=options.admission.max_message_bytes, reuse_port=network.reuse_port
@@ -111,7 +129,7 @@ class Router:
             await self._http.stop()
         await self.fleet.close()
         await asyncio.get_running_loop().run_in_executor(None, self.cache.close)
-        self._reader.close()
+        self._edges.close()
 
 
 def routing_for(options: RoutingOptions) -> Routing:

@@ -77,12 +77,12 @@ def _loaded(file: Path | None, flags: Mapping[str, object]) -> Any:
 @_config_options
 def serve(file: Path | None, **flags: object) -> None:
     """Run a router. Prints "ready HOST:PORT" once searches can be served."""
-    from mishards.assembly import Router
+    from mishards.assembly import Router, edges_of
 
     options = _loaded(file, flags).options
     _set_up_logging(options.log.level, requests=options.log.requests)
     try:
-        asyncio.run(_serve(Router(options)))
+        asyncio.run(_serve(Router(options, edges_of(options))))
     except (ConfigError, PluginError, StartError) as error:
         raise SystemExit(f"mishards serve: {error}") from None
 
