@@ -76,7 +76,7 @@ class Node:
         self.record, self.present = record, present
 
     async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
-        """Call the node as ``Channel.call`` does; the outcome counts for its health."""
+        """Call the node as ``Channel.call`` does; a failure counts against its health, a reply is yet to be judged."""
         channel, began = self._channel, time.monotonic()
         self.outstanding += 1
         try:
@@ -90,9 +90,12 @@ class Node:
             raise
         finally:
             self.outstanding -= 1
-        self.health = self.health.call_answered()
         self.latency_s += _LATENCY_WEIGHT * (time.monotonic() - began - self.latency_s)
         return reply
+
+    def answered(self) -> None:
+        """It answered as something sound answers."""
+        self.health = self.health.call_answered()
 
     def broke(self, reason: str) -> None:
         """A call found it gone."""

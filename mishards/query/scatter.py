@@ -166,6 +166,7 @@ class Scatter:
         try:
             code, reason = status_of("SearchInFiles", reply)
         except MalformedReply as error:
+            node.faulted(str(error))
             raise NodeFault(address, f"its reply is no message: {error}") from error
         verdict = judge(code, reason)
         if verdict is Verdict.REFUSED:
@@ -175,6 +176,7 @@ class Scatter:
         if verdict is Verdict.FAULT:
             node.faulted(reason)
             raise FaultyReply(address, reason, reply)
+        node.answered()
         return reply
 
     def _go_on(self, node: Node, part: Part, error: NodeError) -> None:
