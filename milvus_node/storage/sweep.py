@@ -62,23 +62,16 @@ class Swept:
 
 
 FileKey = tuple[str, str, str]
-InProgress = Callable[[str, str], bool]
 
 
-def removals(
-    found: Iterable[ListedSegment], named: Collection[FileKey], in_progress: InProgress, before: float
-) -> Iterator[Removal]:
+def removals(found: Iterable[ListedSegment], named: Collection[FileKey], before: float) -> Iterator[Removal]:
     """Decide what goes: recognised, not in ``named`` (table, segment, file id), and not modified since ``before``.
 
-    A segment for which ``in_progress(table_id, segment_id)`` is true is left alone altogether. A segment with any
-    named file keeps its raw files.
+    A segment with any named file keeps its raw files.
     """
     named_segments = {(table_id, segment_id) for table_id, segment_id, _ in named}
     for segment in found:
-        key = (segment.table_id, segment.segment_id)
-        if in_progress(*key):
-            continue
-        if key in named_segments:
+        if (segment.table_id, segment.segment_id) in named_segments:
             files = tuple(
                 file
                 for file in segment.files
@@ -109,31 +102,45 @@ def _is_orphan_in_named(segment: ListedSegment, name: str, named: Collection[Fil
 
 
 def sweep(
-    layout: StorageLayout, named: Collection[FileKey], in_progress: InProgress, *, now: float, grace_s: float
+    layout: StorageLayout,
+    read_named: Callable[[], Collection[FileKey]],
+    in_progress: Callable[[str, str], bool],
+    *,
+    now: float,
+    grace_s: float,
 ) -> Swept:
     """Remove what ``removals`` decides for the whole of ``layout``, and table folders left empty.
 
-    ``named`` must have been read before the call; ``now`` is in seconds since the epoch. Stops with StorageError at
-    what cannot be removed; files that someone else removed meanwhile are no error.
+    The folders are listed first, then ``in_progress(table_id, segment_id)`` is asked, then ``read_named`` is called:
+    so a segment that is finished and recorded meanwhile is either still in progress or already named. ``now`` is in
+    seconds since the epoch. StorageError ends the sweep; files that someone else removed meanwhile are no error.
     """
     before = now - grace_s
-    named_tables = {table_id for table_id, _, _ in named}
+    with storage_errors(layout.tables_path):
+        tables = [(path, path.stat().st_mtime) for path in _folders(layout.tables_path)]
+    listed = [segment for path, _ in tables for segment in _listed(path)]
+    idle = [segment for segment in listed if not in_progress(segment.table_id, segment.segment_id)]
+    named = read_named()
     folders = files = size = 0
-    for table_path in _folders(layout.tables_path):
-        table_modified = table_path.stat().st_mtime
-        for removal in removals(_listed(table_path), named, in_progress, before):
-            segment_path = table_path / removal.segment.segment_id
-            for file in removal.files:
-                with storage_errors(segment_path / file.name):
-                    (segment_path / file.name).unlink(missing_ok=True)
-            if removal.folder:
-                _remove_if_empty(segment_path)
-            folders += removal.folder
-            files += len(removal.files)
-            size += sum(file.size for file in removal.files)
-        if table_modified < before and table_path.name not in named_tables:
-            _remove_if_empty(table_path)
+    for removal in removals(idle, named, before):
+        _remove(layout, removal)
+        folders += removal.folder
+        files += len(removal.files)
+        size += sum(file.size for file in removal.files)
+    named_tables = {table_id for table_id, _, _ in named}
+    for path, modified in tables:
+        if modified < before and path.name not in named_tables:
+            _remove_if_empty(path)
     return Swept(folders, files, size)
+
+
+def _remove(layout: StorageLayout, removal: Removal) -> None:
+    path = layout.table_path(removal.segment.table_id) / removal.segment.segment_id
+    for file in removal.files:
+        with storage_errors(path / file.name):
+            (path / file.name).unlink(missing_ok=True)
+    if removal.folder:
+        _remove_if_empty(path)
 
 
 def _listed(table_path: Path) -> Iterator[ListedSegment]:

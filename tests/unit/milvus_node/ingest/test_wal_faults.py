@@ -191,6 +191,22 @@ def test_a_new_file_that_finds_no_room_is_tried_again(tmp_path: Path, monkeypatc
     assert replayed(tmp_path) == [(first, 1), (third, 3)]
 
 
+def test_the_last_file_is_never_cut_so_that_numbers_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = WriteAheadLog.open(tmp_path, WalOptions(roll_bytes=0))
+    assert list(log.replay()) == []
+    first = log.append(insert(1)).result(WAIT_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", failing(errno.ENOSPC))
+        with pytest.raises(DiskFull, match=r"2\.wal"):
+            log.cut(first)
+    log.cut(first)
+    assert [path.name for path in tmp_path.glob("*.wal")] == ["1.wal"]
+    second = log.append(insert(2)).result(WAIT_S)
+    log.close()
+    assert second >> 32 == 2
+    assert replayed(tmp_path) == [(first, 1), (second, 2)]
+
+
 def test_a_fault_outside_the_system_calls_reaches_those_who_wait_and_leaves_no_byte(
     log: WriteAheadLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
