@@ -68,3 +68,4 @@ def _log_to_stderr(options: NodeOptions) -> None:
         level=options.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(threadName)s %(message)s",
     )
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # what it tries is no news

@@ -8,6 +8,7 @@ import signal
 
 from milvus_node.assembly import Node
 from milvus_node.config import NodeOptions
+from milvus_node.service.commands import CAPABILITIES
 from mishards.discovery.api import Announcer, NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import announcer_for
 from mishards.transport.api import ServerOptions
@@ -45,7 +46,11 @@ async def run(options: NodeOptions) -> None:
 
 async def _serve(options: NodeOptions, announcer: Announcer | None, address: str, stopping: asyncio.Event) -> None:
     record = NodeRecord(
-        name=options.name or address, role=NodeRole(options.role.value), address=address, state=NodeState.READY
+        name=options.name or address,
+        role=NodeRole(options.role.value),
+        address=address,
+        state=NodeState.READY,
+        capabilities=frozenset(CAPABILITIES),
     )
     if announcer is not None:
         await asyncio.to_thread(announcer.announce, record)

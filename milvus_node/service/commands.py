@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mishards.transport.api import Call
+from mishards.wire.extensions import CAPABILITIES_COMMAND, REVISION
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
 
 SERVER_VERSION = "1.1.0"
 """What ``version`` answers: the protocol served, which clients check; not the version of this program."""
 
-CAPABILITIES_COMMAND = "mishards capabilities"
-"""Answered with a JSON object by our nodes alone; a Milvus server does not know it."""
+CAPABILITIES = (REVISION,)
+"""Extensions of the protocol that this node has."""
 
 
 class Commands:
@@ -30,7 +31,7 @@ class Commands:
             "tasktable": lambda: "{}",
             "requests": lambda: json.dumps({"requests": running()}, separators=(",", ":")),
             "get_system_info": _system_info,
-            CAPABILITIES_COMMAND: lambda: json.dumps({"role": role}),
+            CAPABILITIES_COMMAND: lambda: json.dumps({"role": role, "capabilities": CAPABILITIES}),
         }
 
     def cmd(self, call: Call) -> bytes:

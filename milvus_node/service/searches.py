@@ -12,18 +12,13 @@ from mishards.catalog.snapshot import Collection, Segment, Snapshot
 from mishards.errors import InvalidFileId
 from mishards.transport.api import Call
 from mishards.wire import limits, names
+from mishards.wire.extensions import REVISION_KEY
 from mishards.wire.params import SearchParams, search_params
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
 from mishards.wire.results import encode_result
 from mishards.wire.search import SearchEnvelope, scan_search, scan_search_in_files
 from mishards.wire.vectors import query_vectors
-
-VERSION_KEY = "mishards-version"
-"""Metadata of SearchInFiles from a router: the newest ``updated_time``, in decimal, among the files it names.
-
-Tombstones older than that are read again before the search.
-"""
 
 
 class SearchCalls:
@@ -69,15 +64,16 @@ class SearchCalls:
         return collection, Query(vectors, envelope.topk, params.metric, _index_params(params))
 
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
-        """The known snapshot if it knows these files, as new as the router does; else one read now."""
+        """The known snapshot if it is as new as the router's and knows these files; else one read now.
+
+        Who does not say which revision it works on, a router without the extension or a client, gets the newest.
+        """
         snapshot = self._catalog.known()
+        asked = dict(call.metadata).get(REVISION_KEY, "")
+        if not asked.isdecimal() or snapshot.revision < int(asked):
+            return self._catalog.now()
         known = snapshot.segments_by_file
-        asked = dict(call.metadata).get(VERSION_KEY, "")
-        version = int(asked) if asked.isdecimal() else 0
-        fresh_enough = all(file_id in known for file_id in wanted) and (
-            version <= max((known[file_id].version for file_id in wanted), default=0)
-        )
-        return snapshot if fresh_enough else self._catalog.now()
+        return snapshot if all(file_id in known for file_id in wanted) else self._catalog.now()
 
     def preload(self, call: Call) -> bytes:
         """PreloadCollection: load what a search would need, past the size of the cache if need be."""

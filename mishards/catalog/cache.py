@@ -44,10 +44,11 @@ class SnapshotCache:
         """Stop the thread and fail those who wait. May be repeated."""
         with self._wake:
             self._closing = True
+            waiting, self._waiting = self._waiting, []
             self._wake.notify_all()
+        self._settle([future for _, future in waiting], None, ShuttingDown())
         if self._thread.ident is not None:
             self._thread.join(timeout=5)
-        self._settle([future for _, future in self._waiting], None, ShuttingDown())
 
     @property
     def current(self) -> Snapshot | None:
@@ -118,7 +119,7 @@ class SnapshotCache:
             self._note(error)
             reach = began if snapshot is None else snapshot.taken_at
             ready = [future for not_before, future in self._waiting if not_before <= reach]
-            self._waiting = [entry for entry in self._waiting if entry[1] not in ready]
+            self._waiting = [entry for entry in self._waiting if entry[0] > reach]
             closing = self._closing
         self._settle(ready, snapshot, error)
         return not closing

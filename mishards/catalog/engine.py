@@ -6,6 +6,7 @@ A password never appears in an error or a log line.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from mishards.errors import CatalogError, CatalogUnavailable, ConfigError
@@ -22,6 +32,10 @@ CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 3
 """Without it a stopped MySQL server hangs its clients for ever: the handshake waits for a greeting."""
 SQLITE_BUSY_TIMEOUT_S = 5.0
+
+_EXPECTED = "expected sqlite:////PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE, special characters percent-encoded"
+_REFUSED = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""What the database answers to a statement it understood and will not run; asking again cannot help."""
 
 
 def open_engine(uri: str) -> Engine:
@@ -32,25 +46,15 @@ def open_engine(uri: str) -> Engine:
     """
     try:
         url = make_url(uri)
-    except ArgumentError as error:
-        # The text is left out on purpose: it may hold a password.
-        raise ConfigError(
-            "the metadata URI cannot be read; expected sqlite:////PATH or mysql://USER:PW@HOST/DB"
-        ) from error
+    except (ArgumentError, ValueError):
+        # The URI and the cause are left out on purpose: they may hold a password.
+        raise ConfigError(f"the metadata URI cannot be read; {_EXPECTED}") from None
     dialect = url.get_backend_name()
     if dialect == "sqlite":
         return _sqlite(url)
     if dialect in ("mysql", "mariadb"):
         return _mysql(url)
-    raise ConfigError(f"metadata in {dialect!r} is not supported; expected sqlite:////PATH or mysql://USER:PW@HOST/DB")
-
-
-def masked(uri: str) -> str:
-    """The URI with ``***`` for its password."""
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except (ArgumentError, NoSuchModuleError):
-        return "(unreadable URI)"
+    raise ConfigError(f"metadata in {dialect!r} is not supported; {_EXPECTED}")
 
 
 def _sqlite(url: URL) -> Engine:
@@ -73,9 +77,14 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _mysql(url: URL) -> Engine:
+    if not url.host or not url.database or "@" in url.host:
+        # A host with an @ is the rest of a password.
+        raise ConfigError(f"the metadata URI lacks a host or a database; {_EXPECTED}")
     url = url.set(drivername="mysql+pymysql")
     return create_engine(
         url,
+        # Two SELECTs see one state, and no text or number is cut to fit, whatever the server's defaults are.
+        isolation_level="REPEATABLE READ",
         pool_size=4,
         max_overflow=4,
         pool_timeout=READ_TIMEOUT_S,
@@ -86,6 +95,7 @@ def _mysql(url: URL) -> Engine:
             "read_timeout": READ_TIMEOUT_S,
             "write_timeout": READ_TIMEOUT_S,
             "charset": "utf8mb4",
+            "sql_mode": "TRADITIONAL",
         },
     )
 
@@ -106,21 +116,27 @@ def prepare_sqlite(engine: Engine) -> None:
             connection.close()
 
 
+def is_absent(engine: Engine) -> bool:
+    """Is there no such SQLite file? Connecting would make an empty one."""
+    return engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()
+
+
 @contextmanager
 def translated(engine: Engine) -> Iterator[None]:
-    """Turn errors of the database library into ours, with the password masked."""
+    """Turn errors of the database library into ours, with the password left out."""
     try:
         yield
-    except DBAPIError as error:
-        raise CatalogUnavailable(f"metadata database {_where(engine)}: {_first_line(error)}") from error
+    except _REFUSED as error:
+        raise CatalogError(f"metadata database {where(engine)}: {_first_line(error)}") from error
+    except (DBAPIError, PoolTimeoutError, OSError, sqlite3.Error) as error:
+        raise CatalogUnavailable(f"metadata database {where(engine)}: {_first_line(error)}") from error
     except SQLAlchemyError as error:
-        raise CatalogError(f"metadata database {_where(engine)}: {_first_line(error)}") from error
-    except OSError as error:
-        raise CatalogUnavailable(f"metadata database {_where(engine)}: {error}") from error
+        raise CatalogError(f"metadata database {where(engine)}: {_first_line(error)}") from error
 
 
-def _where(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)
+def where(engine: Engine) -> str:
+    """The URI as errors show it: no password, no options."""
+    return engine.url.set(query={}).render_as_string(hide_password=True)
 
 
 def _first_line(error: Exception) -> str:

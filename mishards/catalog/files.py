@@ -76,9 +76,21 @@ class FileWriter:
     def flush(
         self, new_files: Sequence[NewFile], deletions: Sequence[Deletion], lsn: int, table_ids: Sequence[str]
     ) -> None:
-        """Show new segments and deletions of a collection, and record that its log is applied up to ``lsn``."""
+        """Show new segments and deletions of a collection, and record that its log is applied up to ``lsn``.
+
+        ``table_ids`` names the collection first, then its partitions.
+
+        Raises:
+            CatalogConflict: the position is recorded already, since an earlier attempt went through although its answer
+                was lost, or the collection is gone; nothing was changed.
+        """
         now = self._catalog.now_us()
         with self._catalog.transaction() as connection:
+            # First of all, so that an attempt whose commit is still on its way is waited for and then seen.
+            behind = update(tables).where(tables.c.flush_lsn < lsn).values(flush_lsn=lsn)
+            changed = connection.execute(behind.where(tables.c.table_id == table_ids[0]))
+            expect(changed.rowcount, 1, f"flushed position of {table_ids[0]}")
+            connection.execute(behind.where(tables.c.table_id.in_(table_ids[1:])))
             _insert_files(connection, new_files, now)
             for deletion in deletions:
                 connection.execute(
@@ -90,9 +102,6 @@ class FileWriter:
                     )
                     .values(row_count=deletion.row_count, updated_time=later(now))
                 )
-            connection.execute(
-                update(tables).where(tables.c.table_id.in_(table_ids), tables.c.flush_lsn < lsn).values(flush_lsn=lsn)
-            )
 
     def replace(self, sources: Sequence[Expected], segment_ids: Sequence[str], new_files: Sequence[NewFile]) -> None:
         """Put merged or compacted segments in the place of ``sources``, whose every file is retired.
@@ -132,7 +141,7 @@ class FileWriter:
         """Files that were superseded or dropped more than ``older_than_s`` seconds ago."""
         limit = self._catalog.now_us() - int(older_than_s * 1e6)
         condition = (table_files.c.file_type == FileType.TO_DELETE) & (table_files.c.updated_time <= limit)
-        with self._catalog.transaction() as connection:
+        with self._catalog.reading() as connection:
             return [FileRecord(*row) for row in connection.execute(select(table_files).where(condition))]
 
     def forget(self, files: Sequence[FileRecord]) -> None:

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, inspect, select
+from sqlalchemy import Connection, Engine, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from mishards.catalog.engine import translated
+from mishards.catalog.engine import is_absent, translated, where
 from mishards.catalog.records import FileRecord, TableRecord
 from mishards.catalog.snapshot import Snapshot, assemble, in_merge_gap
-from mishards.catalog.tables import table_files, tables
+from mishards.catalog.tables import metadata, table_files, tables, writer
+from mishards.errors import CatalogSchemaMismatch, CatalogUnavailable
 
 _GAP_READS = 20
 _GAP_PAUSE_S = 0.01
@@ -27,14 +28,17 @@ class CatalogReader:
         self._engine = engine
         self._closed = threading.Event()
         self._rows: _Rows | None = None
+        self._revision = 0
 
     def read(self, previous: Snapshot | None) -> Snapshot:
         """The catalog as it is now; the version is ``previous``'s where nothing has changed.
 
-        A database in which nobody has made the tables yet is an empty catalog.
+        A database in which nobody has made the tables yet is an empty catalog. Tables that were there and are gone
+        are an error, not an empty catalog: a lost mount must not empty what is served.
 
         Raises:
             CatalogUnavailable: the database did not answer.
+            CatalogSchemaMismatch: a table lacks a column.
         """
         for _ in range(_GAP_READS):
             snapshot = self._attempt(previous)
@@ -47,30 +51,44 @@ class CatalogReader:
         """Read once; None where the read fell into a merge."""
         taken_at = time.monotonic()
         rows = self._read_rows()
-        if previous is not None and rows == self._rows:
-            return Snapshot(previous.version, taken_at, previous.collections)
-        if in_merge_gap(previous, assemble(*rows), rows[1]):
+        if rows != self._rows and in_merge_gap(previous, assemble(*rows), rows[1]):
             return None
         return self._assembled(previous, taken_at, rows)
 
     def _assembled(self, previous: Snapshot | None, taken_at: float, rows: _Rows) -> Snapshot:
+        if previous is not None and rows == self._rows:
+            return Snapshot(previous.version, taken_at, previous.collections, self._revision)
         self._rows = rows
-        return Snapshot(1 if previous is None else previous.version + 1, taken_at, assemble(*rows))
+        version = 1 if previous is None else previous.version + 1
+        return Snapshot(version, taken_at, assemble(*rows), self._revision)
 
     def _read_rows(self) -> _Rows:
         with translated(self._engine):
+            if is_absent(self._engine):
+                return self._without_tables()
             try:
                 with self._engine.connect() as connection, connection.begin():
+                    self._revision = _revision(connection)
                     found = [TableRecord(*row) for row in connection.execute(select(tables))]
                     files = [FileRecord(*row) for row in connection.execute(select(table_files))]
-            except DBAPIError:
-                if self._is_empty():
-                    return [], []
-                raise
+            except DBAPIError as error:
+                if error.statement is None or error.connection_invalidated:
+                    raise  # the database is away; every further question would wait as long
+                return self._explained(error)
         return found, files
 
-    def _is_empty(self) -> bool:
-        return not inspect(self._engine).has_table(tables.name)
+    def _explained(self, error: DBAPIError) -> _Rows:
+        """Why a statement failed, as far as the schema explains it."""
+        inspector = inspect(self._engine)
+        if not all(inspector.has_table(table.name) for table in (tables, table_files)):
+            return self._without_tables()
+        check_schema(self._engine)
+        raise error
+
+    def _without_tables(self) -> _Rows:
+        if self._rows not in (None, ([], [])):
+            raise CatalogUnavailable(f"metadata database {where(self._engine)}: the tables are gone")
+        return [], []
 
     def close(self) -> None:
         """Give the connections back."""
@@ -78,14 +96,35 @@ class CatalogReader:
         self._engine.dispose()
 
 
-def missing_columns(engine: Engine) -> Sequence[str]:
-    """Columns of the Milvus 1.x schema that existing tables lack, as ``Table.column``; empty when all is well."""
-    missing = []
+def _revision(connection: Connection) -> int:
+    """The writer's count of changes; 0 where a Milvus server writes, or this account may not know."""
+    try:
+        return connection.execute(select(writer.c.revision)).scalar() or 0
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        return 0
+
+
+def check_schema(engine: Engine) -> None:
+    """Compare the tables that exist with the Milvus 1.x schema; more columns than it has are welcome.
+
+    Raises:
+        CatalogSchemaMismatch: columns are missing; they are named.
+    """
     with translated(engine):
-        inspector = inspect(engine)
-        for table in (tables, table_files):
-            if not inspector.has_table(table.name):
-                continue
+        missing = _missing_columns(engine)
+    if missing:
+        raise CatalogSchemaMismatch(
+            f"metadata database {where(engine)} lacks {', '.join(missing)}; is it of an older Milvus?"
+        )
+
+
+def _missing_columns(engine: Engine) -> Sequence[str]:
+    missing = []
+    inspector = inspect(engine)
+    for table in metadata.sorted_tables:
+        if inspector.has_table(table.name):
             present = {column["name"] for column in inspector.get_columns(table.name)}
             missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in present]
     return missing

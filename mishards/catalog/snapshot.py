@@ -212,26 +212,30 @@ def in_merge_gap(previous: Snapshot | None, collections: Mapping[str, Collection
     """Did this read fall between the statements of a merge by a real Milvus writer?
 
     Such a writer marks the sources TO_DELETE one by one *before* it shows the merged file, which stands as NEW_MERGE
-    all the while. So: segments that were visible are gone, nothing new is visible in that table, and a NEW_MERGE row
-    is there. A legitimate disappearance (compaction to nothing, crash leftovers) looks the same, so callers bound how
-    often they believe it.
+    all the while. So: a segment that was visible is not, and it was marked after a merge of its table began that has
+    not ended. Whether other segments have come meanwhile says nothing: a merge mostly follows a flush. A legitimate
+    disappearance beside a NEW_MERGE row that a crash left behind looks the same, so callers bound how often they
+    believe it.
     """
-    if previous is None:
+    began: dict[str, int] = {}
+    marked: dict[tuple[str, str], int] = {}
+    for file in files:
+        if file.file_type == FileType.NEW_MERGE:
+            began[file.table_id] = min(file.created_on, began.get(file.table_id, file.created_on))
+        elif file.file_type == FileType.TO_DELETE:
+            key = file.table_id, file.segment_id
+            marked[key] = max(file.updated_time, marked.get(key, 0))
+    if previous is None or not began:
         return False
-    merging = {file.table_id for file in files if file.file_type == FileType.NEW_MERGE}
-    for name, old in previous.collections.items():
-        new = collections.get(name)
-        if new is None or new.table.id != old.table.id:
-            continue
-        now = {partition.table_id: _names(partition) for partition in new.partitions}
-        for partition in old.partitions:
-            if partition.table_id not in merging or partition.table_id not in now:
-                continue
-            before, after = _names(partition), now[partition.table_id]
-            if before - after and not after - before:
-                return True
-    return False
+    lost = {segment for name, old in previous.collections.items() for segment in _lost(old, collections.get(name))}
+    return any(key in marked and key[0] in began and marked[key] >= began[key[0]] for key in lost)
 
 
-def _names(partition: Partition) -> set[str]:
-    return {segment.segment_id for segment in partition.segments}
+def _lost(old: Collection, new: Collection | None) -> set[tuple[str, str]]:
+    """Table and name of the segments that were visible and are not, in partitions that still exist."""
+    if new is None:
+        return set()
+    tables = {partition.table.id for partition in new.partitions}
+    now = {(segment.table_id, segment.segment_id) for segment in new.segments}
+    before = (segment for partition in old.partitions if partition.table.id in tables for segment in partition.segments)
+    return {(segment.table_id, segment.segment_id) for segment in before} - now

@@ -62,6 +62,14 @@ environment = Table(
     Column("global_lsn", BigInteger, nullable=False, server_default="0"),
 )
 
+writer = Table(
+    "mishards_writer",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
+)
+"""Our own: one row. ``revision`` rises with every change that a writable node of ours makes."""
+
 fields = Table(
     "Fields",
     metadata,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, insert, inspect, select, update
+from sqlalchemy.schema import CreateTable
 
-from mishards.catalog.engine import prepare_sqlite, translated
-from mishards.catalog.reader import missing_columns
+from mishards.catalog.engine import prepare_sqlite, translated, where
+from mishards.catalog.reader import check_schema
 from mishards.catalog.records import FileType
-from mishards.catalog.tables import environment, metadata, table_files
-from mishards.errors import CatalogConflict, CatalogSchemaMismatch
+from mishards.catalog.tables import environment, metadata, table_files, writer
+from mishards.errors import CatalogConflict, CatalogUnavailable
 
+_THE_ROW = 1
 _SHADOWS = (FileType.NEW, FileType.NEW_MERGE, FileType.NEW_INDEX)
+_TURN_S = 10.0
+"""How long a change waits for those before it."""
 
 
 def now_us() -> int:
@@ -23,10 +28,11 @@ def now_us() -> int:
 
 
 class WritableCatalog:
-    """The database as its one writer sees it. Safe to use from any thread."""
+    """The database as its one writer sees it. Safe to use from any thread; changes take turns."""
 
     def __init__(self, engine: Engine, clock_us: Callable[[], int] = now_us) -> None:
         self._engine = engine.execution_options(mishards_write=True)
+        self._turn = threading.Lock()  # without an index on TableFiles, two changes at once would end in a deadlock
         self.now_us = clock_us
 
     def initialise(self) -> None:
@@ -36,20 +42,46 @@ class WritableCatalog:
             CatalogSchemaMismatch: an existing table lacks a column.
         """
         prepare_sqlite(self._engine)
-        missing = missing_columns(self._engine)
-        if missing:
-            raise CatalogSchemaMismatch(f"the metadata database lacks {', '.join(missing)}; is it of an older Milvus?")
-        with translated(self._engine):
-            metadata.create_all(self._engine)
+        check_schema(self._engine)
         with self.transaction() as connection:
-            if connection.execute(select(func.count()).select_from(environment)).scalar_one() == 0:
+            inspector = inspect(connection)
+            for table in metadata.sorted_tables:
+                if not inspector.has_table(table.name):
+                    connection.execute(CreateTable(table, if_not_exists=True))
+        try:
+            self._fill()
+        except CatalogUnavailable:
+            self._fill()  # of two writers that start at once on an empty database, MySQL rolls one back
+
+    def _fill(self) -> None:
+        with self.transaction() as connection:
+            if connection.execute(select(environment).with_for_update()).first() is None:
                 connection.execute(insert(environment).values(global_lsn=0))
+            if connection.execute(select(writer).with_for_update()).first() is None:
+                connection.execute(insert(writer).values(id=_THE_ROW, revision=0))
             retire(connection, self.now_us(), table_files.c.file_type.in_(_SHADOWS))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
-        with translated(self._engine), self._engine.begin() as connection:
+        """One change: committed with the next revision when the block ends, rolled back when it raises.
+
+        Raises:
+            CatalogUnavailable: the database did not answer; where it was the commit that got no answer, the change may
+                have happened all the same.
+        """
+        if not self._turn.acquire(timeout=_TURN_S):
+            raise CatalogUnavailable(f"metadata database {where(self._engine)}: the change before this one hangs")
+        try:
+            with translated(self._engine), self._engine.begin() as connection:
+                yield connection
+                connection.execute(update(writer).values(revision=writer.c.revision + 1))
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A look that changes nothing."""
+        with translated(self._engine), self._engine.connect() as connection:
             yield connection
 
     def set_global_lsn(self, lsn: int) -> None:

@@ -28,6 +28,7 @@ from mishards.errors import (
 )
 from mishards.query.verdict import Verdict, judge
 from mishards.transport.api import Metadata
+from mishards.wire.extensions import REVISION, REVISION_KEY
 from mishards.wire.replies import status_of
 from mishards.wire.search import search_in_files
 
@@ -94,8 +95,10 @@ class Request:
 class Scatter:
     """One fan-out. ``attempts`` counts the calls made."""
 
-    def __init__(self, request: Request, next_node: Next) -> None:
+    def __init__(self, request: Request, revision: int, next_node: Next) -> None:
+        """``revision`` is that of the snapshot which names the segments."""
         self._request = request
+        self._revision = revision
         self._next = next_node
         self._answers: list[Answer] = []
         self._calls: set[asyncio.Task[bytes]] = set()
@@ -125,9 +128,12 @@ class Scatter:
         loop = asyncio.get_running_loop()
         request = self._request
         self.attempts += 1
-        body = search_in_files([str(segment.file.id) for segment in part.segments], request.param)
+        body = search_in_files([segment.file.id for segment in part.segments], request.param)
+        metadata = request.metadata
+        if REVISION in node.capabilities:
+            metadata = (*metadata, (REVISION_KEY, str(self._revision)))
         call = loop.create_task(
-            node.call("SearchInFiles", body, deadline=request.deadline, metadata=request.metadata),
+            node.call("SearchInFiles", body, deadline=request.deadline, metadata=metadata),
             name=f"search-{node.name}",
         )
         self._calls.add(call)

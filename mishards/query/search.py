@@ -27,8 +27,8 @@ from mishards.wire.merge import merge_results
 from mishards.wire.names import check_collection_name, check_partition_tag
 from mishards.wire.params import SearchParams, search_params
 from mishards.wire.results import encode_result
-from mishards.wire.search import SearchEnvelope, scan_search
-from mishards.wire.vectors import query_vectors
+from mishards.wire.search import SearchEnvelope
+from mishards.wire.vectors import vector_rows
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Searcher:
 
     async def search(self, call: Call) -> bytes:
         """The encoded reply to an encoded ``SearchParam``."""
-        envelope = scan_search(call.request)
+        envelope = SearchEnvelope.scan(call.request)
         check_collection_name(envelope.collection_name)
         check_topk(envelope.topk)
         for tag in envelope.partition_tags:
@@ -125,10 +125,10 @@ class Searcher:
         try:
             route = self._routes.route(snapshot, collection, envelope.partition_tags, owners)
         except PartitionError:
-            query_vectors(envelope, collection.metric, collection.dimension)
+            vector_rows(envelope.rows, collection.dimension, collection.metric)
             raise
         if not route.segments:
-            query_vectors(envelope, collection.metric, collection.dimension)
+            vector_rows(envelope.rows, collection.dimension, collection.metric)
         check_search_files(len(route.segments))
         return Wanted(envelope, params, snapshot, collection, route)
 
@@ -170,7 +170,8 @@ class Searcher:
                 parts.append((node, missing))
         if not parts:
             return []
-        return await Scatter(request, self._choice.following(wanted.route, avoid)).run(parts)
+        following = self._choice.following(wanted.route, avoid)
+        return await Scatter(request, wanted.snapshot.revision, following).run(parts)
 
     def _outdated(self, wanted: Wanted, answers: Sequence[Answer]) -> bool:
         """Has a newer snapshot lost a file that was searched? A node may have passed over it without a word."""
@@ -183,16 +184,13 @@ class Searcher:
     def _merged(self, wanted: Wanted, answers: Sequence[Answer]) -> bytes:
         if not answers:
             return encode_result(None)
-        if len(answers) == 1:
-            return answers[0].reply
         replies = [answer.reply for answer in answers]
-        merged: bytes = merge_results(replies, wanted.envelope.topk, wanted.params.metric.larger_is_nearer)
-        return merged
+        return merge_results(replies, wanted.envelope.topk, wanted.params.metric.larger_is_nearer)
 
 
 def _params(envelope: SearchEnvelope, collection: Collection) -> SearchParams:
     index_type = collection.index_type.on_the_wire
-    return _cached_params(index_type, collection.metric, envelope.topk, envelope.extra_params)
+    return _cached_params(index_type, collection.metric, envelope.topk, envelope.params)
 
 
 def _still_right(answers: Sequence[Answer], segments: Sequence[Segment]) -> list[Answer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,9 +32,12 @@ def client(address: str, connect: Callable[..., RemoteClient]) -> RemoteClient:
     return connect(address)
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return "c_" + "".join(c if c.isalnum() else "_" for c in request.node.name)[:60]
+def name() -> str:
+    return f"collection_{next(_numbers)}"
 
 
 def create(client: RemoteClient, name: str, *, metric: int = L2, dimension: int = DIM, file_size: int = 64) -> None:
@@ -47,7 +51,9 @@ def count(client: RemoteClient, name: str) -> int:
     return int(reply.value)
 
 
-def insert(client: RemoteClient, name: str, rows: np.ndarray, ids: list[int] | None = None, **more: object) -> list[int]:
+def insert(
+    client: RemoteClient, name: str, rows: np.ndarray, ids: list[int] | None = None, **more: object
+) -> list[int]:
     reply = client.call("insert", collection_name=name, records=rows, ids=ids, **more)
     assert reply.ok, reply
     assert client.call("flush", collection_name_array=[name]).ok
@@ -170,7 +176,13 @@ def test_info_and_stats_say_what_was_made(client: RemoteClient, name: str) -> No
     stats = client.call("get_collection_stats", collection_name=name).value
     (segment,) = stats["partitions"][0]["segments"]
     assert (segment["data_size"], segment["index_name"], segment["row_count"]) == (200, "IDMAP", 5)
-    assert client.call("list_id_in_segment", collection_name=name, segment_name=segment["name"]).value == [1, 2, 3, 4, 5]
+    assert client.call("list_id_in_segment", collection_name=name, segment_name=segment["name"]).value == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
     assert name in client.call("list_collections").value
     assert client.call("has_collection", collection_name=name).value is True
     assert client.call("drop_collection", collection_name=name).ok

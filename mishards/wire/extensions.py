@@ -1,0 +1,18 @@
+"""What our own routers and nodes say to each other beyond the Milvus protocol.
+
+A Milvus server knows none of it: a router uses an extension only with a node that has said it has it.
+"""
+
+from __future__ import annotations
+
+CAPABILITIES_COMMAND = "mishards capabilities"
+"""A ``Cmd`` that one of our nodes answers with ``{"capabilities": [name, …]}``."""
+
+REVISION = "revision"
+"""Capability: the node honours ``REVISION_KEY``."""
+
+REVISION_KEY = "mishards-revision"
+"""Metadata of a search: the catalog revision, in decimal, that the search was planned on.
+
+A node that knows an older one reads the catalog, and the tombstones that moved, before it searches.
+"""
