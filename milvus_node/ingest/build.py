@@ -7,7 +7,6 @@ be read. A build needs no lock; only the switch does.
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import cast
 
@@ -21,8 +20,6 @@ from mishards.catalog.records import FileType
 from mishards.catalog.snapshot import Collection, Segment
 from mishards.errors import CatalogConflict, CollectionNotFound
 from mishards.kinds import IndexType
-
-log = logging.getLogger(__name__)
 
 
 class IndexBuilder:
@@ -41,7 +38,8 @@ class IndexBuilder:
 
         Raises:
             BuildFailed: the parameters do not fit the rows.
-            StorageError, CatalogUnavailable: the segment stays raw and waits.
+            StorageError, CatalogUnavailable: the segment stays raw and waits; or the switch went through although its
+                answer was lost, so the file stays where it is.
         """
         collection = self._parts.catalog.known().collection(name)
         folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
@@ -51,12 +49,9 @@ class IndexBuilder:
         file_id = self._parts.ids.one()
         folder.write_file(file_id, lambda path: _saved(index, path))
         size = folder.path_of(file_id).stat().st_size
-        done = False
-        try:
-            done = self._switch(collection, segment, file_id, size)
-        finally:
-            if not done:
-                _discard(folder.path_of(file_id))
+        done = self._switch(collection, segment, file_id, size)
+        if not done:
+            folder.remove_file(file_id)
         return done
 
     def _switch(self, collection: Collection, segment: Segment, file_id: str, size: int) -> bool:
@@ -89,10 +84,3 @@ class IndexBuilder:
 
 def _saved(index: StorableIndex, path: Path) -> None:
     save(index, path)
-
-
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        log.warning("index file %s is left behind: %s", path, error)

@@ -2,20 +2,30 @@
 
 Order: segment files complete on disk, tombstones replaced, then one catalog transaction that shows the segments, the
 row counts and the log position together. A crash before the transaction leaves orphan files and nothing else; the log
-is applied again.
+is applied again. A flush that is repeated, because the catalog was away or its answer was lost, offers the same files
+again: at most one attempt goes through.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
+from milvus_node.errors import StorageError
 from milvus_node.ingest.buffer import CollectionBuffer, Ids, RowBytes
 from milvus_node.ingest.parts import WriteParts
+from milvus_node.storage.segment_folder import SegmentFolder
 from mishards.catalog.files import Deletion, NewFile
 from mishards.catalog.records import FileType
 from mishards.catalog.snapshot import Collection, Partition
-from mishards.errors import CollectionNotFound
+from mishards.errors import CatalogConflict, CollectionNotFound, MishardsError
 from mishards.kinds import IndexType
+
+log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 128 << 20
 """A flushed segment holds at most this many bytes of vectors."""
@@ -27,14 +37,34 @@ def raw_file_type(collection: Collection, size: int) -> FileType:
     return FileType.TO_INDEX if wants_index else FileType.RAW
 
 
+def remove_unnamed(folder: SegmentFolder) -> None:
+    """Remove a segment that the catalog certainly does not name; the sweep at the next start gets what is left."""
+    try:
+        folder.remove()
+    except StorageError as error:
+        log.warning("segment folder %s is left behind: %s", folder.path, error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A segment that is complete on disk; ``size`` counts the bytes of its ids and vectors."""
+
+    table_id: str
+    folder: SegmentFolder
+    size: int
+    rows: int
+
+
 class Flusher:
     """Makes accepted rows and deletes durable in segments, and visible. Safe from any thread."""
 
     def __init__(self, parts: WriteParts) -> None:
         self._parts = parts
+        self._written: WeakKeyDictionary[CollectionBuffer, Sequence[_Written]] = WeakKeyDictionary()
+        """What is on disk of a buffer whose flush is not through; under the collection's structure lock."""
 
     def flush(self, name: str) -> None:
-        """Flush one collection; a flush of the same collection that is under way is awaited.
+        """Flush what one collection has accepted; a flush of it that is under way is awaited.
 
         Raises:
             StorageError: no room, or the folder is away; everything stays in the buffer and in the log.
@@ -42,53 +72,74 @@ class Flusher:
         """
         buffer = self._parts.buffer
         with self._parts.locks.structure(name):
-            while (taken := buffer.take(name)) is not None:
+            # What an earlier flush failed on comes first, then the rest; rows that arrive meanwhile are the next one's.
+            for _ in range(2):
+                taken = buffer.take(name)
+                if taken is None:
+                    break
                 self._show(name, taken)
                 buffer.settled(name)
         self._cut_log()
 
     def flush_all(self) -> None:
-        """Flush every collection that has something to flush."""
+        """Flush every collection that has something to flush; one that fails keeps no other back.
+
+        Raises:
+            MishardsError: as ``flush``, for the first that failed.
+        """
+        failed: MishardsError | None = None
         for name in self._parts.buffer.pending():
-            self.flush(name)
+            try:
+                self.flush(name)
+            except MishardsError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def _show(self, name: str, taken: CollectionBuffer) -> None:
         parts = self._parts
         try:
             collection = parts.catalog.refreshed().collection(name)
         except CollectionNotFound:
+            for written in self._written.get(taken, ()):
+                remove_unnamed(written.folder)
             return
         if collection.table.flush_lsn >= taken.last_lsn:
             return  # the transaction of an earlier attempt went through although its answer was lost
         by_table = {partition.table_id: partition for partition in collection.partitions}
-        new_files = []
-        for table_id in taken.table_ids:
-            if table_id in by_table:
-                new_files += self._write_segments(collection, table_id, *taken.rows(table_id))
+        if taken not in self._written:
+            self._written[taken] = self._write_all(by_table, taken)
+        new_files = [_new_file(collection, w) for w in self._written[taken] if w.table_id in by_table]
         deletions = []
         for table_id, ids in taken.deletes().items():
             if table_id in by_table:
                 deletions += self._bury(by_table[table_id], ids)
-        parts.files.flush(new_files, deletions, taken.last_lsn, list(by_table))
+        try:
+            parts.files.flush(new_files, deletions, taken.last_lsn, list(by_table))
+        except CatalogConflict:
+            if parts.catalog.refreshed().collection(name).table.flush_lsn < taken.last_lsn:
+                raise
+            return  # an earlier attempt's transaction has only just gone through
         parts.catalog.refreshed()
 
-    def _write_segments(self, collection: Collection, table_id: str, ids: Ids, vectors: RowBytes) -> list[NewFile]:
-        if not len(ids):
-            return []
-        step = max(1, SEGMENT_BYTES // vectors.shape[1])
-        return [
-            self._write_segment(collection, table_id, ids[i : i + step], vectors[i : i + step])
-            for i in range(0, len(ids), step)
-        ]
-
-    def _write_segment(self, collection: Collection, table_id: str, ids: Ids, vectors: RowBytes) -> NewFile:
-        segment_id = self._parts.ids.one()
-        self._parts.layout.segment(table_id, segment_id).write_raw(ids, vectors)
-        size = ids.nbytes + vectors.nbytes
-        engine = collection.index_type
-        return NewFile(
-            table_id, segment_id, segment_id, raw_file_type(collection, size), IndexType(engine), size, len(ids)
-        )
+    def _write_all(self, by_table: dict[str, Partition], taken: CollectionBuffer) -> Sequence[_Written]:
+        """Write the rows of every partition that still exists; all of it or, with an error, nothing."""
+        written: list[_Written] = []
+        complete = False
+        try:
+            for table_id in by_table.keys() & set(taken.table_ids):
+                ids, vectors = taken.rows(table_id)
+                for rows in _slices(len(ids), vectors):
+                    folder = self._parts.layout.segment(table_id, self._parts.ids.one())
+                    size = ids[rows].nbytes + vectors[rows].nbytes
+                    written.append(_Written(table_id, folder, size, len(ids[rows])))
+                    folder.write_raw(ids[rows], vectors[rows])
+            complete = True
+        finally:
+            if not complete:
+                for segment in written:
+                    remove_unnamed(segment.folder)
+        return written
 
     def _bury(self, partition: Partition, ids: Ids) -> list[Deletion]:
         """Write tombstones for rows of these ids in every segment of the partition."""
@@ -105,5 +156,20 @@ class Flusher:
         return deletions
 
     def _cut_log(self) -> None:
+        # In this order: what enters log and buffer after the first question is above the answer to it.
+        applied = self._parts.wal.last_lsn
         first = self._parts.buffer.first_lsn()
-        self._parts.wal.cut(self._parts.wal.last_lsn if first is None else first - 1)
+        self._parts.wal.cut(applied if first is None else min(applied, first - 1))
+
+
+def _slices(rows: int, vectors: RowBytes) -> Iterator[slice]:
+    """The rows of each segment; a segment has at least one row, however large that is."""
+    step = max(1, SEGMENT_BYTES // max(1, vectors.shape[1]))
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _new_file(collection: Collection, written: _Written) -> NewFile:
+    segment_id = written.folder.segment_id
+    kind = raw_file_type(collection, written.size)
+    engine = IndexType(collection.index_type)
+    return NewFile(written.table_id, segment_id, segment_id, kind, engine, written.size, written.rows)

@@ -7,12 +7,12 @@ meanwhile are deleted in the new segment too, before it is shown.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from milvus_node.ingest.flush import raw_file_type
+from milvus_node.ingest.flush import raw_file_type, remove_unnamed
 from milvus_node.ingest.parts import WriteParts
 from milvus_node.storage.segment_folder import SegmentFolder
 from mishards.catalog.files import Expected, NewFile
@@ -35,6 +35,16 @@ class _Source:
     ids: NDArray[np.int64]
     kept: NDArray[np.int64]
     """Rows of the source that are in the new segment, rising."""
+
+
+@dataclass(slots=True)
+class _Rewritten:
+    folder: SegmentFolder
+    table_id: str
+    rows: int
+    was_indexed: bool
+    named: bool = False
+    """May the catalog name it?"""
 
 
 class Rewriter:
@@ -66,18 +76,20 @@ class Rewriter:
     def _rewrite(self, name: str, segments: Sequence[Segment], *, was_indexed: bool) -> bool:
         collection = self._parts.catalog.known().collection(name)
         sources = [self._read(segment) for segment in segments]
-        row_bytes = collection.metric.vector_bytes(collection.dimension)
-        new_id = self._parts.ids.one()
-        folder = self._parts.layout.segment(segments[0].table_id, new_id)
-        total = sum(len(source.kept) for source in sources)
+        new = _Rewritten(
+            self._parts.layout.segment(segments[0].table_id, self._parts.ids.one()),
+            segments[0].table_id,
+            sum(len(source.kept) for source in sources),
+            was_indexed=was_indexed,
+        )
         done = False
         try:
-            if total:
-                _write(folder, sources, row_bytes)
-            done = self._commit(collection, sources, folder, was_indexed=was_indexed)
+            if new.rows:
+                _write(new.folder, sources, collection.metric.vector_bytes(collection.dimension))
+            done = self._commit(name, sources, new)
         finally:
-            if not done:
-                folder.remove()
+            if not new.named:
+                remove_unnamed(new.folder)
         return done
 
     def _read(self, segment: Segment) -> _Source:
@@ -87,48 +99,44 @@ class Rewriter:
         live[folder.read_deleted()] = False
         return _Source(segment, folder, ids, np.flatnonzero(live))
 
-    def _commit(
-        self, collection: Collection, sources: Sequence[_Source], folder: SegmentFolder, *, was_indexed: bool
-    ) -> bool:
-        with self._parts.locks.structure(collection.name):
-            current = self._still_there(collection, sources)
+    def _commit(self, name: str, sources: Sequence[_Source], new: _Rewritten) -> bool:
+        with self._parts.locks.structure(name):
+            try:
+                collection = self._parts.catalog.refreshed().collection(name)
+            except CollectionNotFound:
+                return False
+            current = _still_there(collection, sources)
             if current is None:
                 return False
             late = _deleted_since(sources)
-            total = sum(len(source.kept) for source in sources)
             if late.size:
-                folder.write_deleted(late)
-            new_files = []
-            if total > late.size:
-                new_files.append(
-                    _new_file(collection, sources[0].segment.table_id, folder.segment_id, total, late.size)
-                )
-            if new_files and was_indexed and total - late.size > MIN_ROWS_TO_INDEX:
-                new_files = [replace(new_files[0], file_type=FileType.TO_INDEX)]
+                new.folder.write_deleted(late)
+            left = new.rows - late.size
+            # From here on the catalog may name the segment, whatever becomes of its answer.
+            new.named = left > 0
             try:
                 self._parts.files.replace(
                     [Expected.of(segment.file) for segment in current],
                     [segment.segment_id for segment in current],
-                    new_files,
+                    [_new_file(collection, new, left)] if left else [],
                 )
             except CatalogConflict:
+                new.named = False
                 return False
             self._parts.catalog.refreshed()
-            return bool(new_files)
+            return True
 
-    def _still_there(self, collection: Collection, sources: Sequence[_Source]) -> list[Segment] | None:
-        try:
-            current = self._parts.catalog.refreshed().collection(collection.name)
-        except CollectionNotFound:
-            return None
-        by_id = {segment.segment_id: segment for segment in current.segments}
-        found = [by_id.get(source.segment.segment_id) for source in sources]
-        same = [
-            segment
-            for segment, source in zip(found, sources, strict=True)
-            if segment is not None and segment.file.file_type == source.segment.file.file_type
-        ]
-        return same if len(same) == len(sources) else None
+
+def _still_there(collection: Collection, sources: Sequence[_Source]) -> list[Segment] | None:
+    """The sources as the catalog has them now; None where one is gone, or its index has come or gone."""
+    by_id = {segment.segment_id: segment for segment in collection.segments}
+    found = [by_id.get(source.segment.segment_id) for source in sources]
+    same = [
+        segment
+        for segment, source in zip(found, sources, strict=True)
+        if segment is not None and segment.file.file_type == source.segment.file.file_type
+    ]
+    return same if len(same) == len(sources) else None
 
 
 def _write(folder: SegmentFolder, sources: Sequence[_Source], row_bytes: int) -> None:
@@ -152,7 +160,8 @@ def _deleted_since(sources: Sequence[_Source]) -> NDArray[np.int32]:
     return np.concatenate(late).astype(np.int32)
 
 
-def _new_file(collection: Collection, table_id: str, segment_id: str, total: int, deleted: int) -> NewFile:
-    size = total * (collection.metric.vector_bytes(collection.dimension) + 8)
-    kind = raw_file_type(collection, size)
-    return NewFile(table_id, segment_id, segment_id, kind, IndexType(collection.index_type), size, total - deleted)
+def _new_file(collection: Collection, new: _Rewritten, left: int) -> NewFile:
+    size = new.rows * (collection.metric.vector_bytes(collection.dimension) + 8)
+    kind = FileType.TO_INDEX if new.was_indexed and left > MIN_ROWS_TO_INDEX else raw_file_type(collection, size)
+    segment_id = new.folder.segment_id
+    return NewFile(new.table_id, segment_id, segment_id, kind, IndexType(collection.index_type), size, left)
