@@ -103,7 +103,7 @@ def _is_orphan_in_named(segment: ListedSegment, name: str, named: Collection[Fil
 
 def sweep(
     layout: StorageLayout,
-    read_named: Callable[[], Collection[FileKey]],
+    named: Collection[FileKey],
     in_progress: Callable[[str, str], bool],
     *,
     now: float,
@@ -111,16 +111,15 @@ def sweep(
 ) -> Swept:
     """Remove what ``removals`` decides for the whole of ``layout``, and table folders left empty.
 
-    The folders are listed first, then ``in_progress(table_id, segment_id)`` is asked, then ``read_named`` is called:
-    so a segment that is finished and recorded meanwhile is either still in progress or already named. ``now`` is in
-    seconds since the epoch. StorageError ends the sweep; files that someone else removed meanwhile are no error.
+    A segment for which ``in_progress(table_id, segment_id)`` is true is left alone altogether; it must stay true for a
+    segment that was recorded after ``named`` was read, however old its files. ``now`` is in seconds since the epoch.
+    StorageError ends the sweep; files that someone else removed meanwhile are no error.
     """
     before = now - grace_s
     with storage_errors(layout.tables_path):
         tables = [(path, path.stat().st_mtime) for path in _folders(layout.tables_path)]
     listed = [segment for path, _ in tables for segment in _listed(path)]
     idle = [segment for segment in listed if not in_progress(segment.table_id, segment.segment_id)]
-    named = read_named()
     folders = files = size = 0
     for removal in removals(idle, named, before):
         _remove(layout, removal)
