@@ -13,9 +13,8 @@ from mishards.catalog.snapshot import Collection, Segment
 from mishards.errors import PartitionError, SegmentNotFound
 from mishards.transport.api import Call
 from mishards.wire import limits, names
-from mishards.wire.inserts import vector_ids_reply
 from mishards.wire.protos import milvus_pb2 as pb
-from mishards.wire.vectors import vectors_reply
+from mishards.wire.vectors import encode_ids, encode_vectors
 
 
 class EmptyPlace(PartitionError):
@@ -39,28 +38,25 @@ class RowCalls:
         segments = selected(collection, [tag] if tag else [])
         if not segments:
             raise EmptyPlace("Collection or partition is empty")
-        wanted = np.asarray(request.id_array, dtype=np.int64)
-        return vectors_reply(self.vectors(collection, segments, wanted), collection.metric)
+        vectors, found = self.vectors(collection, segments, np.asarray(request.id_array, dtype=np.int64))
+        return encode_vectors(vectors if collection.metric.is_binary else vectors.view(np.float32), found)
 
     def vectors(
         self, collection: Collection, segments: tuple[Segment, ...], wanted: NDArray[np.int64]
-    ) -> list[NDArray[np.uint8] | None]:
-        """The stored bytes of each id's vector, None where there is none; of duplicates the first found."""
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """The stored vectors of these ids, uint8[n, row bytes], and which there are, bool[n]; of duplicates the first."""
         row_bytes = collection.metric.vector_bytes(collection.dimension)
-        found: list[NDArray[np.uint8] | None] = [None] * len(wanted)
+        vectors = np.zeros((len(wanted), row_bytes), np.uint8)
         missing = np.ones(len(wanted), np.bool_)
         for segment in segments:
             places, rows = self._places(segment, wanted, missing)
-            if not places.size:
-                continue
-            folder = self._layout.segment(segment.table_id, segment.segment_id)
-            stored = folder.read_rows(rows, np.uint8, row_bytes)
-            for place, vector in zip(places.tolist(), stored, strict=True):
-                found[place] = vector
-            missing[places] = False
+            if places.size:
+                folder = self._layout.segment(segment.table_id, segment.segment_id)
+                vectors[places] = folder.read_rows(rows, np.uint8, row_bytes)
+                missing[places] = False
             if not missing.any():
                 break
-        return found
+        return vectors, ~missing
 
     def _places(
         self, segment: Segment, wanted: NDArray[np.int64], missing: NDArray[np.bool_]
@@ -86,7 +82,7 @@ class RowCalls:
         collection = snapshot.collection(request.collection_name)
         for segment in collection.segments:
             if segment.segment_id == request.segment_name:
-                return vector_ids_reply(self._live_ids(segment))
+                return encode_ids(self._live_ids(segment))
         known = {s.segment_id for other in snapshot.collections.values() for s in other.segments}
         if request.segment_name in known:
             raise SegmentNotFound("Segment does not belong to this collection")

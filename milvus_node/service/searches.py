@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
+
+import numpy as np
 
 from milvus_node.catalog import NodeCatalog
 from milvus_node.index import api as index_api
+from milvus_node.index.api import Vectors
 from milvus_node.search.cache import SegmentCache, key_of
 from milvus_node.search.searcher import Query, Searcher
 from mishards.catalog.snapshot import Collection, Segment, Snapshot
@@ -17,8 +21,8 @@ from mishards.wire.params import SearchParams, search_params
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
 from mishards.wire.results import encode_result
-from mishards.wire.search import SearchEnvelope, scan_search, scan_search_in_files
-from mishards.wire.vectors import query_vectors
+from mishards.wire.search import SearchEnvelope, SearchInFilesEnvelope
+from mishards.wire.vectors import vector_rows
 
 
 class SearchCalls:
@@ -31,19 +35,20 @@ class SearchCalls:
 
     def search(self, call: Call) -> bytes:
         """Search over the collection, or over the partitions that the tags select."""
-        envelope = scan_search(call.request)
+        envelope = SearchEnvelope.scan(call.request)
         collection, query = self._checked(envelope, self._catalog.now())
         segments = selected(collection, envelope.partition_tags)
         return encode_result(self._searcher.search(collection, segments, query))
 
     def search_in_files(self, call: Call) -> bytes:
         """Search over the files named; without names, over the whole collection."""
-        file_ids, envelope = scan_search_in_files(call.request)
-        if not file_ids:
+        request = SearchInFilesEnvelope.scan(call.request)
+        envelope = request.search
+        if not request.file_ids:
             collection, query = self._checked(envelope, self._catalog.now())
             return encode_result(self._searcher.search(collection, collection.segments, query))
-        limits.check_search_files(len(file_ids))
-        wanted = _numbers(file_ids)
+        limits.check_search_files(len(request.file_ids))
+        wanted = _numbers(request.file_ids)
         snapshot = self._snapshot_with(wanted, call)
         collection, query = self._checked(envelope, snapshot)
         segments = _found(snapshot, wanted, collection)
@@ -57,10 +62,9 @@ class SearchCalls:
         for tag in envelope.partition_tags:
             names.check_partition_tag(tag)
         collection = snapshot.collection(envelope.collection_name)
-        params = search_params(
-            collection.index_type.on_the_wire, collection.metric, envelope.topk, envelope.extra_params
-        )
-        vectors = query_vectors(envelope, collection.metric, collection.dimension)
+        params = search_params(collection.index_type.on_the_wire, collection.metric, envelope.topk, envelope.params)
+        rows = vector_rows(envelope.rows, collection.dimension, collection.metric)
+        vectors = cast("Vectors", np.ascontiguousarray(rows))
         return collection, Query(vectors, envelope.topk, params.metric, _index_params(params))
 
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from milvus_node.catalog import NodeCatalog
 from milvus_node.ingest.flush import Flusher
 from milvus_node.ingest.rewrite import Rewriter
 from milvus_node.ingest.rows import RowWriter
 from mishards.transport.api import Call
 from mishards.wire import limits, names
-from mishards.wire.inserts import insert_request, vector_ids_reply
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
+from mishards.wire.vectors import InsertEnvelope, check_rows, encode_ids, vector_rows
 
 
 class WriteCalls:
@@ -24,16 +26,17 @@ class WriteCalls:
 
     def insert(self, call: Call) -> bytes:
         """Insert."""
-        request = insert_request(call.request)
+        request = InsertEnvelope.scan(call.request)
         names.check_collection_name(request.collection_name)
-        request.check_not_empty()
-        limits.check_insert_ids(len(request.ids), request.rows)
+        check_rows(request.rows)
+        limits.check_insert_ids(len(request.ids), len(request.rows))
         collection = self._catalog.known().collection(request.collection_name)
-        vectors = request.vectors(collection.metric, collection.dimension)
-        limits.check_insert_size(vectors.nbytes)
+        rows = np.ascontiguousarray(vector_rows(request.rows, collection.dimension, collection.metric))
+        limits.check_insert_size(rows.nbytes)
+        vectors = rows.view(np.uint8)
         ids = request.ids if len(request.ids) else None
         given = self._rows.insert(collection, names.trim_tag(request.partition_tag), ids, vectors, call.deadline)
-        return vector_ids_reply(given)
+        return encode_ids(given)
 
     def delete_by_id(self, call: Call) -> bytes:
         """DeleteByID."""

@@ -129,12 +129,14 @@ class Snapshot:
     """The catalog as one read saw it.
 
     ``version`` rises by one whenever the content differs from the snapshot before, within one process; ``taken_at`` is
-    the monotonic time, in seconds, at which the read began, so everything committed before that is in it.
+    the monotonic time, in seconds, at which the read began, so everything committed before that is in it; ``revision``
+    is the writer's own count of changes, the same in every process, and 0 where a Milvus server writes the catalog.
     """
 
     version: int
     taken_at: float
     collections: Mapping[str, Collection]
+    revision: int = 0
 
     def collection(self, name: str) -> Collection:
         """The collection of that name; partitions' internal names are no collections.
