@@ -116,13 +116,19 @@ def _repeats(buffer: bytes, begin: int, start: int, stop: int, end: int) -> int:
     """Count the record ``buffer[begin:stop]`` and those behind it that begin with the same tag and length."""
     header, stride = buffer[begin:start], stop - begin
     fitting = (end - begin) // stride
-    if fitting < _FEW:
-        count = 1
-        while count < fitting and buffer.startswith(header, begin + stride * count):
-            count += 1
+    few = min(fitting, _FEW)
+    count = 1
+    while count < few and buffer.startswith(header, begin + stride * count):
+        count += 1
+    if count < few:
         return count
-    width = len(header)
-    heads = np.ndarray((fitting, width), np.uint8, buffer, offset=begin, strides=(stride, 1))
-    differs = (heads != np.frombuffer(header, np.uint8)).any(axis=1)
-    first = int(differs.argmax())
-    return first if differs[first] else fitting
+    expected = np.frombuffer(header, np.uint8)
+    while count < fitting:  # all so far fit: look at three times as many more
+        shape = (min(fitting - count, 3 * count), len(header))
+        heads = np.ndarray(shape, np.uint8, buffer, offset=begin + stride * count, strides=(stride, 1))
+        differs = (heads != expected).any(axis=1)
+        first = int(differs.argmax())
+        if differs[first]:
+            return count + first
+        count += len(heads)
+    return count

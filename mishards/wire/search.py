@@ -1,0 +1,123 @@
+"""Search requests, read without their vectors and passed on without a copy of them.
+
+``SearchInFilesParam`` holds the client's ``SearchParam`` as one length-delimited field, so that a router sends its
+own list of files followed by the bytes it got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from mishards.errors import MalformedRequest
+from mishards.wire.params import find_params
+from mishards.wire.protos.milvus_pb2 import SearchInFilesParam, SearchParam
+from mishards.wire.scan import varint_bytes
+from mishards.wire.vectors import Rows, split_rows
+
+_QUERY_ROWS = 3
+_SEARCH_PARAM = 2
+_SMALL = 1 << 16  # bytes; below this protobuf parses the vectors faster than Python steps over them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchEnvelope:
+    """A ``SearchParam`` whose query vectors stay encoded."""
+
+    collection_name: str
+    partition_tags: tuple[str, ...]
+    """As the client sent them, blanks included; empty means every partition."""
+    topk: int
+    params: str
+    """The JSON text in ``extra_params``, ``{}`` where there is none."""
+    nq: int
+    """How many query vectors there are; whether they fit the collection is not checked."""
+    buffer: bytes = field(repr=False)
+    begin: int = 0
+    end: int = 0
+    """The message is ``buffer[begin:end]``."""
+
+    @property
+    def raw(self) -> bytes:
+        """The encoded message; no copy where it is all of ``buffer``."""
+        return self.buffer[self.begin : self.end]
+
+    @property
+    def rows(self) -> Rows:
+        """The query vectors, for ``vectors.float_rows`` and its like."""
+        return split_rows(self.buffer, self.begin, self.end, _QUERY_ROWS)[0]
+
+    @classmethod
+    def scan(cls, raw: bytes) -> SearchEnvelope:
+        """Read everything but the query vectors.
+
+        Raises:
+            MalformedRequest: the bytes are no ``SearchParam``. Broken query vectors of a large request go unnoticed
+                until their ``rows`` are read.
+        """
+        return _scan_search(raw, 0, len(raw))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchInFilesEnvelope:
+    """A ``SearchInFilesParam`` whose query vectors stay encoded. File ids are text, as they came."""
+
+    file_ids: tuple[str, ...]
+    search: SearchEnvelope
+
+    @classmethod
+    def scan(cls, raw: bytes) -> SearchInFilesEnvelope:
+        """Read everything but the query vectors.
+
+        Raises:
+            MalformedRequest: the bytes are no ``SearchInFilesParam``.
+        """
+        search, rest = split_rows(raw, 0, len(raw), _SEARCH_PARAM)
+        try:
+            file_ids = tuple(SearchInFilesParam.FromString(rest).file_id_array)
+        except DecodeError as error:
+            raise MalformedRequest(f"request of {len(raw)} bytes is no SearchInFilesParam: {error}") from error
+        if len(search) == 1:
+            run = search.runs[0]
+            return cls(file_ids, _scan_search(raw, run.start, run.end))
+        joined = b"".join(search.spans())  # protobuf merges the parts of a message by joining them
+        return cls(file_ids, _scan_search(joined, 0, len(joined)))
+
+
+def search_in_files(file_ids: Sequence[int | str], raw: bytes) -> bytes:
+    """Encode a ``SearchInFilesParam`` around an encoded ``SearchParam``.
+
+    ``file_ids`` must not be empty: a Milvus 1.x node would search the whole collection.
+    """
+    if not file_ids:
+        raise ValueError("a search in no files would search them all")
+    parts: list[bytes] = []
+    for file_id in file_ids:
+        text = str(file_id).encode()
+        parts += (b"\x0a", varint_bytes(len(text)), text)
+    return b"".join((*parts, b"\x12", varint_bytes(len(raw)), raw))
+
+
+def _scan_search(buffer: bytes, begin: int, end: int) -> SearchEnvelope:
+    try:
+        if end - begin < _SMALL:
+            message = SearchParam.FromString(buffer[begin:end])
+            nq = len(message.query_record_array)
+        else:
+            rows, rest = split_rows(buffer, begin, end, _QUERY_ROWS)
+            message = SearchParam.FromString(rest)
+            nq = len(rows)
+    except DecodeError as error:
+        raise MalformedRequest(f"request of {end - begin} bytes is no SearchParam: {error}") from error
+    return SearchEnvelope(
+        message.collection_name,
+        tuple(message.partition_tag_array),
+        message.topk,
+        find_params(message.extra_params),
+        nq,
+        buffer,
+        begin,
+        end,
+    )
