@@ -23,7 +23,8 @@ SUCCESS_REASON = "OK"
 
 _STATUS_TAG = b"\x0a"  # field 1, length-delimited
 _OK = b"\x12\x02OK"  # the status of success as every encoder writes it: code 0 is not sent
-_OK_FIELD = _STATUS_TAG + bytes([len(_OK)]) + _OK
+OK_FIELD = _STATUS_TAG + bytes([len(_OK)]) + _OK
+"""The status of success as field 1 of a reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def status_of(method: str, reply: bytes) -> tuple[Code | int, str]:
     Raises:
         MalformedReply: the bytes up to there are no protobuf message.
     """
-    if reply.startswith(_OK_FIELD) and not reply.startswith(_STATUS_TAG, len(_OK_FIELD)):
+    if reply.startswith(OK_FIELD) and not reply.startswith(_STATUS_TAG, len(OK_FIELD)):
         return Code.SUCCESS, SUCCESS_REASON
     try:
         status = Status.FromString(reply if METHODS[method].replies_status else _status_bytes(reply))
