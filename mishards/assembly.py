@@ -24,6 +24,7 @@ from mishards.query.choice import Choice
 from mishards.query.explain import Explainer
 from mishards.query.lookup import Lookup
 from mishards.query.options import RoutingOptions
+from mishards.query.prepare import Preparation
 from mishards.query.route import Routes
 from mishards.query.search import Searcher
 from mishards.query.snapshots import Snapshots
@@ -74,14 +75,10 @@ class Router:
         snapshots = Snapshots(self.cache, options.search)
         routes = Routes(routing_for(options.routing), options.routing)
         forwarder = Forwarder(self.fleet, options.write)
-        searcher = Searcher(
-            snapshots,
-            routes,
-            Choice(self.fleet, balancing_for(options.routing.balancing)),
-            forwarder.flush,
-            options.search,
-            options.health.patience_ms / 1000,
-        )
+        choice = Choice(self.fleet, balancing_for(options.routing.balancing))
+        preparation = Preparation(snapshots, routes, choice, forwarder.flush, options.search)
+        patience_s = options.health.patience_ms / 1000
+        searcher = Searcher(preparation, snapshots, choice, options.search, patience_s)
         lookup = Lookup(self.fleet, options.search.deadline_ms)
         commands = Commands(self.fleet, forwarder.forward)
         dispatcher = Dispatcher(

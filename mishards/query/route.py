@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
+from mishards.errors import InvalidFileId
 from mishards.query.options import RoutingOptions
 from mishards.routing.api import Owner, Placeable, Placement, Routing
 from mishards.wire.names import match_tags
@@ -46,6 +47,25 @@ def grouped(segments: Sequence[Segment], placement: Placement, replicas: int) ->
         tuple(Group(owners, tuple(found), sum(s.rows for s in found)) for owners, found in groups.items()),
         placement,
     )
+
+
+def restricted(route: Route, snapshot: Snapshot, files: frozenset[int]) -> Route:
+    """Only the segments of these file rows; ids that nobody knows are passed over, as the protocol has it.
+
+    Raises:
+        InvalidFileId: nobody knows any of them.
+    """
+    known = snapshot.segments_by_file
+    wanted = {known[number].segment_id for number in files if number in known}
+    segments = tuple(segment for segment in route.segments if segment.segment_id in wanted)
+    if not segments:
+        raise InvalidFileId("Invalid file id")
+    groups = []
+    for group in route.groups:
+        kept = tuple(segment for segment in group.segments if segment.segment_id in wanted)
+        if kept:
+            groups.append(Group(group.owners, kept, sum(segment.rows for segment in kept)))
+    return Route(segments, tuple(groups), route.placement)
 
 
 class Routes:

@@ -44,7 +44,10 @@ class Parts:
 
 def entries(parts: Parts) -> dict[str, Entry]:
     """Every method that the router serves."""
-    table = {"Search": Entry(parts.searcher.search, CallClass.SEARCH)}
+    table = {
+        "Search": Entry(parts.searcher.search, CallClass.SEARCH),
+        "SearchInFiles": Entry(parts.searcher.search_in_files, CallClass.SEARCH),
+    }
     for method, answer in ANSWERS.items():
         table[method] = Entry(_from_catalog(answer, parts.snapshots), CallClass.INFO)
     for method in ("GetVectorsByID", "GetVectorIDs"):

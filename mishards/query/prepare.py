@@ -1,0 +1,122 @@
+"""The first half of a search: its request checked, its snapshot chosen, its route found.
+
+The checks and their order are those of a node, so that a refusal reads the same wherever it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mishards.catalog.snapshot import Collection, Snapshot
+from mishards.deadline import Deadline
+from mishards.errors import CollectionNotFound, InvalidFileId, PartitionError
+from mishards.query.choice import Choice
+from mishards.query.options import Consistency, SearchOptions
+from mishards.query.route import Route, Routes, restricted
+from mishards.query.snapshots import Snapshots
+from mishards.wire.limits import check_search_files, check_topk
+from mishards.wire.names import check_collection_name, check_partition_tag
+from mishards.wire.params import SearchParams, search_params
+from mishards.wire.search import SearchEnvelope
+from mishards.wire.vectors import vector_rows
+
+Flush = Callable[[list[str], Deadline], Awaitable[None]]
+"""Makes what was written to these collections visible."""
+
+_cached_params = lru_cache(maxsize=1024)(search_params)
+"""Clients send the same few texts again and again. Errors are not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A search whose request has been checked, on the snapshot that it works on.
+
+    ``files`` are the row ids of files to which a client has limited it; None for all that its tags select.
+    """
+
+    envelope: SearchEnvelope
+    files: frozenset[int] | None
+    params: SearchParams
+    snapshot: Snapshot
+    route: Route
+
+
+class Preparation:
+    """Prepares searches. Belongs to the event loop."""
+
+    def __init__(
+        self, snapshots: Snapshots, routes: Routes, choice: Choice, flush: Flush, options: SearchOptions
+    ) -> None:
+        self._snapshots = snapshots
+        self._routes = routes
+        self._choice = choice
+        self._flush = flush
+        self._options = options
+
+    async def prepared(self, envelope: SearchEnvelope, files: frozenset[int] | None, deadline: Deadline) -> Wanted:
+        """Check the request on a snapshot; one that seems to lack what is asked for is read anew once.
+
+        Raises:
+            RequestError: what a node would refuse.
+            ClusterError, CatalogError: the consistency level cannot be had now.
+        """
+        check_collection_name(envelope.collection_name)
+        check_topk(envelope.topk)
+        for tag in envelope.partition_tags:
+            check_partition_tag(tag)
+        options = self._options
+        level = Consistency.EVENTUALLY if options.consistency is Consistency.STRONG else options.consistency
+        snapshot = await self._snapshots.at(level, options.graceful_time_ms, deadline)
+        try:
+            return await self._on(snapshot, envelope, files, deadline)
+        except (CollectionNotFound, PartitionError, InvalidFileId):
+            newer = await self._snapshots.fresh(deadline)
+            if newer.version == snapshot.version:
+                raise
+            return await self._on(newer, envelope, files, deadline)
+
+    async def anew(self, wanted: Wanted, deadline: Deadline) -> Wanted:
+        """The same search on a snapshot read now. Raises RequestError when what it searches is gone."""
+        return self.routed(await self._snapshots.fresh(deadline), wanted.envelope, wanted.files)
+
+    def routed(self, snapshot: Snapshot, envelope: SearchEnvelope, files: frozenset[int] | None) -> Wanted:
+        """Find the route on a snapshot, with the owners there are now."""
+        collection = snapshot.collection(envelope.collection_name)
+        params = _params(envelope, collection)
+        tags = () if files is not None else envelope.partition_tags
+        try:
+            route = self._routes.route(snapshot, collection, tags, self._choice.owners())
+            if files is not None:
+                route = restricted(route, snapshot, files)
+        except (PartitionError, InvalidFileId):
+            vector_rows(envelope.rows, collection.dimension, collection.metric)
+            raise
+        if not route.segments:
+            vector_rows(envelope.rows, collection.dimension, collection.metric)
+        check_search_files(len(route.segments))
+        return Wanted(envelope, files, params, snapshot, route)
+
+    async def _on(
+        self, snapshot: Snapshot, envelope: SearchEnvelope, files: frozenset[int] | None, deadline: Deadline
+    ) -> Wanted:
+        params = _params(envelope, snapshot.collection(envelope.collection_name))
+        level, graceful = self._level(params)
+        if level is Consistency.STRONG:
+            await self._flush([envelope.collection_name], deadline)
+        if level is Consistency.STRONG or params.consistency_level or params.graceful_time_ms is not None:
+            snapshot = await self._snapshots.at(level, graceful, deadline)
+        return self.routed(snapshot, envelope, files)
+
+    def _level(self, params: SearchParams) -> tuple[Consistency, int]:
+        level, graceful = params.consistency_level, params.graceful_time_ms
+        return (
+            Consistency(level.lower()) if level else self._options.consistency,
+            self._options.graceful_time_ms if graceful is None else graceful,
+        )
+
+
+def _params(envelope: SearchEnvelope, collection: Collection) -> SearchParams:
+    index_type = collection.index_type.on_the_wire
+    return _cached_params(index_type, collection.metric, envelope.topk, envelope.params)
