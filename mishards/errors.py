@@ -293,7 +293,9 @@ class NodeFault(NodeError):
 
 
 class NodeRejected(NodeError):
-    """The node answered a gRPC status that condemns the request; it is handed to the client unchanged."""
+    """The node answered a gRPC status that condemns the request; ``status`` is handed to the client unchanged."""
+
+    rpc_status = RpcStatus.UNKNOWN
 
     def __init__(self, address: str, message: str, status: RpcStatus) -> None:
         super().__init__(address, message)

@@ -44,7 +44,7 @@ class RowCalls:
     def vectors(
         self, collection: Collection, segments: tuple[Segment, ...], wanted: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """The stored vectors of these ids, uint8[n, row bytes], and which there are, bool[n]; of duplicates the first."""
+        """The stored vectors of these ids, uint8[n, row bytes], and which exist, bool[n]; of duplicates the first."""
         row_bytes = collection.metric.vector_bytes(collection.dimension)
         vectors = np.zeros((len(wanted), row_bytes), np.uint8)
         missing = np.ones(len(wanted), np.bool_)
