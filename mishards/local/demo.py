@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,18 +48,17 @@ async def show_sample(address: str, http_address: str, console: Console) -> None
     finally:
         await channel.close()
     console.print(_split_table(await _shares(http_address)))
-    console.print(_hint(address), highlight=False)
+    console.print(_hint(address, http_address), highlight=False)
 
 
 async def _load(words: Words, console: Console) -> None:
     missing = await words.missing_rows()
     if missing == 0:
         console.print(f"The collection {COLLECTION} is already here: nothing to load", highlight=False)
-    else:
-        with step(console, "inserting words", missing) as advance:
-            await words.insert_last(missing, advance)
-        with step(console, "flushing to segments"):
-            await words.flush()
+        await words.build_index()  # at once, unless the last load was interrupted
+        return
+    with step(console, "loading words", missing) as advance:
+        await words.insert_last(missing, advance)
     with step(console, "building the index"):
         await words.build_index()
 
@@ -106,13 +107,19 @@ def _split_table(shares: Sequence[Share]) -> Table:
     return table
 
 
-def _hint(address: str) -> str:
+def _hint(address: str, http_address: str) -> str:
     host, _, port = address.rpartition(":")
+    program = "mishards" if shutil.which("mishards") else f"{sys.executable} -m mishards"
     return f"""
 Connect with any Milvus 1.x client (pip install pymilvus==1.1.2):
 
   from milvus import Milvus
   client = Milvus("{host}", "{port}")
   client.get_collection_stats("{COLLECTION}")
+
+Look inside:
+
+  {program} status --http {http_address}
+  {program} explain {COLLECTION} --http {http_address}
 
 Serving on {address} until Ctrl-C."""

@@ -16,8 +16,11 @@ from mishards.wire.protos import milvus_pb2, status_pb2
 
 COLLECTION = "words"
 
-_SEGMENT_MB = 2
-"""Small on purpose: the sample makes several segments, so that a search has something to split."""
+_SEGMENT_ROWS = 5_000
+"""A flush makes a segment: the sample makes four, so that a search has something to split."""
+
+_INDEX_FILE_MB = 1
+"""Smaller than such a segment, so that none are merged."""
 
 _BATCH_ROWS = 1_000
 _NLIST, _NPROBE = 64, 16
@@ -52,12 +55,12 @@ class Words:
         schema = await self._client.call("DescribeCollection", self._name, milvus_pb2.CollectionSchema)
         if (schema.dimension, schema.metric_type) != (self._sample.dimension, MetricType.IP):
             raise SampleFailed(f"a collection {COLLECTION} of another kind exists; drop it, or use another --dir")
-        await self.flush()
+        await self._flush()
         count = await self._client.call("CountCollection", self._name, milvus_pb2.CollectionRowCount)
         return max(0, len(self._sample.words) - count.collection_row_count)
 
     async def insert_last(self, rows: int, advance: Advance) -> None:
-        """Insert the last ``rows`` rows of the sample."""
+        """Insert the last ``rows`` rows of the sample, and make them durable in segments and visible to searches."""
         end = len(self._sample.words)
         for start in range(end - rows, end, _BATCH_ROWS):
             ids = range(start, min(start + _BATCH_ROWS, end))
@@ -65,10 +68,11 @@ class Words:
                 collection_name=COLLECTION, row_record_array=[self._record(row) for row in ids], row_id_array=ids
             )
             await self._client.call("Insert", batch, milvus_pb2.VectorIds)
+            if ids.stop % _SEGMENT_ROWS == 0 or ids.stop == end:
+                await self._flush()
             advance(len(ids))
 
-    async def flush(self) -> None:
-        """Make every inserted row durable in segments and visible to searches."""
+    async def _flush(self) -> None:
         await self._client.call("Flush", milvus_pb2.FlushParam(collection_name_array=[COLLECTION]), status_pb2.Status)
 
     async def build_index(self) -> None:
@@ -105,7 +109,7 @@ class Words:
         return milvus_pb2.CollectionSchema(
             collection_name=COLLECTION,
             dimension=self._sample.dimension,
-            index_file_size=_SEGMENT_MB,
+            index_file_size=_INDEX_FILE_MB,
             metric_type=MetricType.IP,
         )
 

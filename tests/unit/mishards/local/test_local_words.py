@@ -110,7 +110,6 @@ def words(server: OneCollection, sample: Sample) -> Words:
 async def load(words: Words) -> list[int]:
     advanced: list[int] = []
     await words.insert_last(await words.missing_rows(), advanced.append)
-    await words.flush()
     await words.build_index()
     return advanced
 
@@ -263,7 +262,7 @@ async def test_what_is_shown_are_the_nearest_words_the_split_and_how_to_connect(
         await show_sample("127.0.0.1:4711", address, shown)
 
     text = shown.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO from above
-    assert "inserting words 20,000: done in" in text
+    assert "loading words 20,000: done in" in text
     assert text.count("already here: nothing to load") == 1
     assert text.count("prince 0.77") == 2
     assert "readonly-1" in text
