@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from milvus_node.ingest.wal import DeleteRecord
 from mishards.catalog.records import FileType
 from mishards.catalog.snapshot import Collection, Partition, Segment
 from mishards.deadline import Deadline
-from mishards.errors import BuildFailed, CollectionExists, MishardsError, PartitionError
+from mishards.errors import BuildFailed, CollectionExists, MishardsError, Overloaded, PartitionError
 from mishards.kinds import IndexType, MetricType
 
 _BARRIER_S = 10.0
@@ -47,10 +48,27 @@ class CollectionWriter:
             CollectionExists: the name is taken.
         """
         with self._parts.locks.structure(name), self._parts.locks.gate(name):
+            if name in self._parts.catalog.refreshed().collections:
+                raise CollectionExists
+            self._settle_log(name)
+            self._parts.buffer.discard(name)
             self._parts.definitions.create_collection(
                 name, dimension, index_file_size, metric, flush_lsn=self._parts.wal.last_lsn
             )
             self._parts.catalog.refreshed()
+
+    def _settle_log(self, name: str) -> None:
+        """Wait until all that entered the log before is in the buffer: it belongs to an earlier collection of the name.
+
+        Raises:
+            Overloaded: the log is too busy; nothing was changed.
+        """
+        deadline = Deadline.after(_BARRIER_S)
+        barrier = self._parts.wal.append(DeleteRecord((name,), np.empty(0, np.int64)), deadline=deadline)
+        try:
+            barrier.exception(deadline.timeout())  # a record that the disk refused is as good a barrier
+        except FutureTimeoutError:
+            raise Overloaded(f"the write-ahead log has not come to an end within {_BARRIER_S:g} s") from None
 
     def drop(self, collection: Collection) -> None:
         """Forget a collection, its partitions, its buffered rows; its files go after the cleanup delay."""
@@ -58,13 +76,8 @@ class CollectionWriter:
         with self._parts.locks.structure(name), self._parts.locks.gate(name):
             current = self._parts.catalog.refreshed().collection(name)
             self._parts.definitions.drop([partition.table_id for partition in current.partitions])
-            self._parts.catalog.refreshed()
-            # Whatever entered the log before is behind this record: a successor of the name starts after it.
-            barrier = self._parts.wal.append(
-                DeleteRecord((name,), np.empty(0, np.int64)), deadline=Deadline.after(_BARRIER_S)
-            )
-            barrier.exception(_BARRIER_S)
             self._parts.buffer.discard(name)
+            self._parts.catalog.refreshed()
 
     def create_partition(self, collection: Collection, tag: str) -> None:
         """Make a partition of this trimmed tag.

@@ -9,7 +9,7 @@ again: at most one attempt goes through.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -60,8 +60,8 @@ class Flusher:
 
     def __init__(self, parts: WriteParts) -> None:
         self._parts = parts
-        self._written: WeakKeyDictionary[CollectionBuffer, Sequence[_Written]] = WeakKeyDictionary()
-        """What is on disk of a buffer whose flush is not through; under the collection's structure lock."""
+        self._offered: WeakKeyDictionary[CollectionBuffer, list[_Written]] = WeakKeyDictionary()
+        """Segments that the catalog may name or not, its answer being lost; under the collection's structure lock."""
 
     def flush(self, name: str) -> None:
         """Flush what one collection has accepted; a flush of it that is under way is awaited.
@@ -101,19 +101,14 @@ class Flusher:
         try:
             collection = parts.catalog.refreshed().collection(name)
         except CollectionNotFound:
-            for written in self._written.get(taken, ()):
-                remove_unnamed(written.folder)
+            for segment in self._offered.get(taken, ()):
+                remove_unnamed(segment.folder)
             return
         if collection.table.flush_lsn >= taken.last_lsn:
             return  # the transaction of an earlier attempt went through although its answer was lost
         by_table = {partition.table_id: partition for partition in collection.partitions}
-        if taken not in self._written:
-            self._written[taken] = self._write_all(by_table, taken)
-        new_files = [_new_file(collection, w) for w in self._written[taken] if w.table_id in by_table]
-        deletions = []
-        for table_id, ids in taken.deletes().items():
-            if table_id in by_table:
-                deletions += self._bury(by_table[table_id], ids)
+        deletions = self._write(by_table, taken)
+        new_files = [_new_file(collection, w) for w in self._offered[taken] if w.table_id in by_table]
         try:
             parts.files.flush(new_files, deletions, taken.last_lsn, list(by_table))
         except CatalogConflict:
@@ -122,24 +117,33 @@ class Flusher:
             return  # an earlier attempt's transaction has only just gone through
         parts.catalog.refreshed()
 
-    def _write_all(self, by_table: dict[str, Partition], taken: CollectionBuffer) -> Sequence[_Written]:
-        """Write the rows of every partition that still exists; all of it or, with an error, nothing."""
+    def _write(self, by_table: dict[str, Partition], taken: CollectionBuffer) -> list[Deletion]:
+        """Write rows and deletes of every partition that still exists; with an error, no new segment stays."""
         written: list[_Written] = []
-        complete = False
         try:
-            for table_id in by_table.keys() & set(taken.table_ids):
-                ids, vectors = taken.rows(table_id)
-                for rows in _slices(len(ids), vectors):
-                    folder = self._parts.layout.segment(table_id, self._parts.ids.one())
-                    size = ids[rows].nbytes + vectors[rows].nbytes
-                    written.append(_Written(table_id, folder, size, len(ids[rows])))
-                    folder.write_raw(ids[rows], vectors[rows])
-            complete = True
+            if taken not in self._offered:
+                self._write_rows(by_table, taken, written)
+            deletions = []
+            for table_id, ids in taken.deletes().items():
+                if table_id in by_table:
+                    deletions += self._bury(by_table[table_id], ids)
+            self._offered.setdefault(taken, written)
         finally:
-            if not complete:
+            if taken not in self._offered:
                 for segment in written:
                     remove_unnamed(segment.folder)
-        return written
+        return deletions
+
+    def _write_rows(self, by_table: dict[str, Partition], taken: CollectionBuffer, written: list[_Written]) -> None:
+        for table_id in taken.table_ids:
+            if table_id not in by_table:
+                continue
+            ids, vectors = taken.rows(table_id)
+            for rows in _slices(len(ids), vectors):
+                folder = self._parts.layout.segment(table_id, self._parts.ids.one())
+                size = ids[rows].nbytes + vectors[rows].nbytes
+                written.append(_Written(table_id, folder, size, len(ids[rows])))
+                folder.write_raw(ids[rows], vectors[rows])
 
     def _bury(self, partition: Partition, ids: Ids) -> list[Deletion]:
         """Write tombstones for rows of these ids in every segment of the partition."""

@@ -6,15 +6,18 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from milvus_node.errors import StorageError
 from milvus_node.ingest.build import IndexBuilder
 from milvus_node.ingest.collections import CollectionWriter
 from milvus_node.ingest.flush import Flusher
 from milvus_node.ingest.parts import WriteParts
 from milvus_node.loops import Loop
 from mishards.catalog.records import FileRecord
-from mishards.errors import CollectionNotFound
+from mishards.errors import BuildFailed, CollectionNotFound, MishardsError
 
 log = logging.getLogger(__name__)
+
+_STOP_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Maintenance:
         self._collections = collections
         self._builder = builder
         self._options = options
+        self._unbuildable: set[tuple[str, int, str]] = set()
+        """Segments and the definitions that do not fit them; only CreateIndex tries those again."""
         loops = [
             Loop("merge", options.merge_interval_s, self.merge),
             Loop("index-build", options.merge_interval_s, self.build),
@@ -61,8 +66,9 @@ class Maintenance:
 
     def stop(self) -> None:
         """End every loop after the step under way."""
-        for loop in self.loops:
-            loop.stop()
+        for wait_s in (0.0, _STOP_S):
+            for loop in self.loops:
+                loop.stop(wait_s)
 
     def merge(self) -> None:
         """Merge small segments of every collection that has no index work under way."""
@@ -84,17 +90,34 @@ class Maintenance:
         lock = self._parts.locks.definition(name)
         if lock.acquire(blocking=False):
             try:
-                for segment in self._builder.waiting(name):
-                    self._builder.build(name, segment)
+                self._build_waiting(name)
             finally:
                 lock.release()
 
+    def _build_waiting(self, name: str) -> None:
+        definition = self._parts.catalog.known().collection(name).table
+        for segment in self._builder.waiting(name):
+            key = segment.segment_id, definition.engine_type, definition.index_params
+            if key in self._unbuildable:
+                continue
+            try:
+                self._builder.build(name, segment)
+            except BuildFailed:
+                self._unbuildable.add(key)
+                raise
+
     def _each(self, step: Callable[[str], None]) -> None:
+        """Take the step for every collection; one that fails keeps no other back."""
+        failed: MishardsError | None = None
         for name in self._parts.catalog.known().collections:
             try:
                 step(name)
             except CollectionNotFound:
                 continue  # dropped meanwhile
+            except MishardsError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def clean_up(self) -> None:
         """Remove superseded and dropped files, then their rows, once they are older than the cleanup delay."""
@@ -106,13 +129,19 @@ class Maintenance:
             for collection in self._parts.catalog.refreshed().collections.values()
             for segment in collection.segments
         }
-        for file in retired:
-            self._remove(file, keep_segment=(file.table_id, file.segment_id) in live)
-        self._parts.files.forget(retired)
+        self._parts.files.forget(
+            [file for file in retired if self._remove(file, keep_segment=(file.table_id, file.segment_id) in live)]
+        )
 
-    def _remove(self, file: FileRecord, *, keep_segment: bool) -> None:
-        folder = self._parts.layout.segment(file.table_id, file.segment_id)
-        if not keep_segment:
-            folder.remove()
-        elif file.file_id != file.segment_id:
-            folder.remove_file(file.file_id)
+    def _remove(self, file: FileRecord, *, keep_segment: bool) -> bool:
+        """Remove a file, with its segment unless that lives; False where it is still there."""
+        try:
+            folder = self._parts.layout.segment(file.table_id, file.segment_id)
+            if not keep_segment:
+                folder.remove()
+            elif file.file_id != file.segment_id:
+                folder.remove_file(file.file_id)
+        except StorageError as error:
+            log.warning("superseded file stays for now: %s", error)
+            return False
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from milvus_node.errors import StorageError
 from milvus_node.ingest.flush import Flusher
 from milvus_node.ingest.parts import WriteParts
 from milvus_node.ingest.wal import DeleteRecord, InsertRecord
@@ -29,8 +30,13 @@ def recover(parts: WriteParts, flusher: Flusher, buffer_bytes: int) -> int:
 
     Raises:
         LogDamaged: the log cannot be read to its end.
+        StorageError: more rows than fit the buffer cannot be flushed. Fewer stay in buffer and log, and the node can
+            serve.
     """
     snapshot = parts.catalog.refreshed()
+    for segment in snapshot.segments_by_file.values():
+        if segment.segment_id.isdecimal():
+            parts.ids.not_below(int(segment.segment_id))  # generated rows of a segment have lower ids than its name
     owners = {
         partition.table_id: (name, partition.table.flush_lsn)
         for name, collection in snapshot.collections.items()
@@ -48,7 +54,10 @@ def recover(parts: WriteParts, flusher: Flusher, buffer_bytes: int) -> int:
         if parts.buffer.nbytes > buffer_bytes:
             # The log takes no cut before it is replayed; what is flushed here is left out by the next recovery.
             flusher.flush_all()
-    flusher.flush_all()
+    try:
+        flusher.flush_all()
+    except StorageError as error:
+        log.warning("recovered rows wait to be flushed: %s", error)
     if applied:
         log.info("recovered records=%d", applied)
     return applied

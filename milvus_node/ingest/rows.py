@@ -18,7 +18,7 @@ from milvus_node.ingest.wal import DeleteRecord, InsertRecord
 from mishards.catalog.records import IdMode
 from mishards.catalog.snapshot import DEFAULT_TAG, Collection, Partition
 from mishards.deadline import Deadline
-from mishards.errors import CollectionNotFound, DeadlineExceeded, IllegalIds, PartitionError
+from mishards.errors import CollectionNotFound, DeadlineExceeded, IllegalIds, MishardsError, PartitionError
 
 _GENERATED_TEXT = (
     "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."  # the protocol's
@@ -42,7 +42,7 @@ class RowWriter:
     """The write calls of clients. Safe from any thread; a call waits for the disk."""
 
     def __init__(self, parts: WriteParts, flusher: Flusher, buffer_bytes: int) -> None:
-        """``buffer_bytes``: more than this in the insert buffer forces a flush before the next acknowledgement."""
+        """``buffer_bytes``: more than this in the insert buffer is flushed before another row is accepted."""
         self._parts = parts
         self._flusher = flusher
         self._buffer_bytes = buffer_bytes
@@ -54,24 +54,26 @@ class RowWriter:
             IllegalIds: the collection's ids come from the other side.
             PartitionError, CollectionNotFound: the place is gone.
             DiskFull: no room in the log; nothing was accepted.
+            StorageError, CatalogUnavailable: the insert buffer is full and cannot be flushed, or the id mode cannot be
+                recorded; nothing was accepted.
         """
+        self._make_room()
         mode = IdMode.GENERATED if ids is None else IdMode.USER
         with self._parts.locks.gate(collection.name):
             current = self._same(collection)
             _check_mode(current, mode)
             table_id = find_partition(current, tag).table_id
+            name = current.name
+            if current.id_mode is IdMode.UNDECIDED:
+                # Before the first row, so that rows of the other kind cannot follow where this answer is lost.
+                self._parts.definitions.set_id_mode(name, mode)
+                self._parts.catalog.refreshed()
             given = self._parts.ids.batch(len(vectors)) if ids is None else ids
             record = InsertRecord(table_id, given, vectors, ids is None)
-            name = current.name
             logged = self._parts.wal.append(
                 record, lambda lsn: self._parts.buffer.insert(name, table_id, given, vectors, lsn), deadline=deadline
             )
-            if current.id_mode is IdMode.UNDECIDED:
-                _wait(logged, deadline)
-                self._parts.definitions.set_id_mode(name, mode)
-                self._parts.catalog.refreshed()
         _wait(logged, deadline)
-        self._relieve(name)
         return given
 
     def delete(self, collection: Collection, tag: str, ids: Sequence[int], deadline: Deadline) -> None:
@@ -80,9 +82,11 @@ class RowWriter:
         Raises:
             PartitionError, CollectionNotFound: the place is gone.
             DiskFull: no room in the log; nothing was accepted.
+            StorageError, CatalogUnavailable: the insert buffer is full and cannot be flushed; nothing was accepted.
         """
         if not ids:
             return
+        self._make_room()
         with self._parts.locks.gate(collection.name):
             current = self._same(collection)
             places = (find_partition(current, tag),) if tag else current.partitions
@@ -99,13 +103,19 @@ class RowWriter:
     def _same(self, collection: Collection) -> Collection:
         """The collection as it is now, if it is still the one that the call was checked against."""
         current = self._parts.catalog.known().collection(collection.name)
-        if current.table.id != collection.table.id:
+        # A database that Milvus made on SQLite gives the id of a dropped collection again.
+        if (current.table.id, current.table.created_on) != (collection.table.id, collection.table.created_on):
             raise CollectionNotFound(collection.name)
         return current
 
-    def _relieve(self, name: str) -> None:
-        if self._parts.buffer.nbytes > self._buffer_bytes:
-            self._flusher.flush(name)
+    def _make_room(self) -> None:
+        if self._parts.buffer.nbytes <= self._buffer_bytes:
+            return
+        try:
+            self._flusher.flush_all()
+        except MishardsError:
+            if self._parts.buffer.nbytes > self._buffer_bytes:
+                raise
 
 
 def _check_mode(collection: Collection, mode: IdMode) -> None:
