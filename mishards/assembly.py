@@ -28,6 +28,7 @@ from mishards.query.prepare import Preparation
 from mishards.query.route import Routes
 from mishards.query.search import Searcher
 from mishards.query.snapshots import Snapshots
+from mishards.query.warm import Warmer
 from mishards.routing.api import Routing, RoutingPlugin
 from mishards.routing.balance import Balancing, BalancingPlugin
 from mishards.service.admission import Admission
@@ -80,10 +81,15 @@ class Router:
         patience_s = options.health.patience_ms / 1000
         searcher = Searcher(preparation, snapshots, choice, options.search, patience_s)
         lookup = Lookup(self.fleet, options.search.deadline_ms)
-        commands = Commands(self.fleet, forwarder.forward)
-        dispatcher = Dispatcher(
-            entries(Parts(searcher, lookup, snapshots, forwarder, commands)), Admission(options.admission)
+        parts = Parts(
+            searcher,
+            lookup,
+            Warmer(self.fleet, snapshots, routes),
+            snapshots,
+            forwarder,
+            Commands(self.fleet, forwarder.forward),
         )
+        dispatcher = Dispatcher(entries(parts), Admission(options.admission))
         network = options.network
         self._server = edges.transport.server(
             dispatcher,

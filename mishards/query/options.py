@@ -40,9 +40,8 @@ class SearchOptions:
     node_wait_ms: int = field(
         default=5_000, metadata=about("longest wait for a node when none can be asked", minimum=0)
     )
-    cleanup_ms: int = field(
-        default=10_000,
-        metadata=about("the writable node's storage.file_cleanup_timeout; older snapshots are verified", minimum=0),
+    max_results: int = field(
+        default=0, metadata=about("most results a search may ask for, query vectors x topk; 0 is no limit", minimum=0)
     )
 
 

@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from mishards.catalog.snapshot import Collection, Snapshot
 from mishards.deadline import Deadline
-from mishards.errors import CollectionNotFound, InvalidFileId, PartitionError
+from mishards.errors import CollectionNotFound, InvalidFileId, Overloaded, PartitionError
+from mishards.query import trace
 from mishards.query.choice import Choice
 from mishards.query.options import Consistency, SearchOptions
 from mishards.query.route import Route, Routes, restricted
@@ -62,8 +63,10 @@ class Preparation:
             RequestError: what a node would refuse.
             ClusterError, CatalogError: the consistency level cannot be had now.
         """
+        trace.note(collection=envelope.collection_name, nq=envelope.nq, topk=envelope.topk)
         check_collection_name(envelope.collection_name)
         check_topk(envelope.topk)
+        self._check_size(envelope)
         for tag in envelope.partition_tags:
             check_partition_tag(tag)
         options = self._options
@@ -96,6 +99,7 @@ class Preparation:
         if not route.segments:
             vector_rows(envelope.rows, collection.dimension, collection.metric)
         check_search_files(len(route.segments))
+        trace.note(segments=len(route.segments), snapshot=snapshot.version)
         return Wanted(envelope, files, params, snapshot, route)
 
     async def _on(
@@ -108,6 +112,13 @@ class Preparation:
         if level is Consistency.STRONG or params.consistency_level or params.graceful_time_ms is not None:
             snapshot = await self._snapshots.at(level, graceful, deadline)
         return self.routed(snapshot, envelope, files)
+
+    def _check_size(self, envelope: SearchEnvelope) -> None:
+        asked, limit = envelope.nq * envelope.topk, self._options.max_results
+        if limit and asked > limit:
+            raise Overloaded(
+                f"{envelope.nq} query vectors x topk {envelope.topk} ask for {asked} results, the limit is {limit}"
+            )
 
     def _level(self, params: SearchParams) -> tuple[Consistency, int]:
         level, graceful = params.consistency_level, params.graceful_time_ms

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import passed_on
 from mishards.errors import InvalidFileId, NodeFault, NodeUnavailable, NoSearchNode
+from mishards.query import trace
 from mishards.query.choice import Choice
 from mishards.query.options import SearchOptions
 from mishards.query.prepare import Preparation, Wanted
@@ -108,8 +109,11 @@ class Searcher:
                 parts.append((node, missing))
         if not parts:
             return []
-        following = self._choice.following(wanted.route, avoid)
-        return await Scatter(request, wanted.snapshot.revision, following).run(parts)
+        scatter = Scatter(request, wanted.snapshot.revision, self._choice.following(wanted.route, avoid))
+        try:
+            return await scatter.run(parts)
+        finally:
+            trace.note(nodes=len(parts), attempts=scatter.attempts)
 
     def _outdated(self, wanted: Wanted, answers: Sequence[Answer]) -> bool:
         """Has a newer snapshot lost a file that was searched? A node may have passed over it without a word."""

@@ -31,9 +31,6 @@ class AdmissionOptions:
     max_searches: int = field(default=1024, metadata=about("searches under way at once", minimum=0))
     max_writes: int = field(default=256, metadata=about("writes under way at once", minimum=0))
     max_infos: int = field(default=256, metadata=about("other calls under way at once", minimum=0))
-    max_results: int = field(
-        default=0, metadata=about("most results one search may ask for, query vectors x topk", minimum=0)
-    )
     max_message_bytes: int = field(default=-1, metadata=about("largest request accepted; -1 is no limit", minimum=-1))
 
 
@@ -46,7 +43,6 @@ class Admission:
             CallClass.WRITE: options.max_writes,
             CallClass.INFO: options.max_infos,
         }
-        self._max_results = options.max_results
         self.under_way: Counter[CallClass] = Counter()
         self.refused: Counter[CallClass] = Counter()
 
@@ -62,10 +58,3 @@ class Admission:
             yield
         finally:
             self.under_way[kind] -= 1
-
-    def check_results(self, nq: int, topk: int) -> None:
-        """Refuse a search that asks for too much. Raises Overloaded."""
-        if self._max_results and nq * topk > self._max_results:
-            raise Overloaded(
-                f"{nq} query vectors x topk {topk} ask for {nq * topk} results, the limit is {self._max_results}"
-            )

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from mishards.errors import MishardsError, UnknownMethod
+from mishards.query import trace
 from mishards.service.admission import Admission, CallClass
 from mishards.transport.api import Call
 from mishards.wire.replies import METHODS, error_reply, status_of
@@ -36,35 +37,29 @@ class Dispatcher:
 
     async def __call__(self, call: Call) -> bytes:
         """Serve a call; errors of the protocol become the reply's status, others the call's gRPC status."""
-        began = time.monotonic()
+        began, notes = time.monotonic(), trace.begin()
         outcome = "cancelled"
         try:
             reply = await self._served(call)
+            outcome = "0"
             if access.isEnabledFor(logging.INFO):
-                outcome = str(int(status_of(call.method, reply)[0]))
+                code, reason = status_of(call.method, reply)
+                outcome = f"{int(code)} reason={reason!r}" if code else outcome
             return reply
         except MishardsError as error:
-            outcome = f"{int(error.code)} error={str(error)!r}"
+            outcome = f"{int(error.code)} reason={str(error)!r}"
             if error.rpc_status is not None or call.method not in METHODS:
                 raise
             return error_reply(call.method, error)
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception as error:  # the RPC boundary: a bug must answer, not hang the client
             log.exception("%s failed in a way that is a bug", call.method)
             outcome = f"1 bug={error!r}"
             return error_reply(call.method, MishardsError(f"internal error: {error}"))
         finally:
             if access.isEnabledFor(logging.INFO):
-                milliseconds = (time.monotonic() - began) * 1000
-                access.info(
-                    "rpc method=%s peer=%s bytes=%d ms=%.2f code=%s",
-                    call.method,
-                    call.peer,
-                    len(call.request),
-                    milliseconds,
-                    outcome,
-                )
+                access.info("%s", _line(call, notes, (time.monotonic() - began) * 1000, outcome))
 
     async def _served(self, call: Call) -> bytes:
         entry = self._entries.get(call.method)
@@ -72,3 +67,12 @@ class Dispatcher:
             raise UnknownMethod(call.method)
         with self._admission.admitted(entry.kind):
             return await entry.serve(call)
+
+
+def _line(call: Call, notes: Mapping[str, object], milliseconds: float, outcome: str) -> str:
+    facts = "".join(f" {key}={value}" for key, value in notes.items())
+    request_id = next((f" request_id={value}" for key, value in call.metadata if key == "request_id"), "")
+    return (
+        f"rpc method={call.method} peer={call.peer}{request_id} bytes={len(call.request)}{facts} "
+        f"ms={milliseconds:.2f} code={outcome}"
+    )

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mishards.command.forward import Forwarder
+from mishards.query.by_id import SearcherById
 from mishards.query.describe import ANSWERS, Answer
 from mishards.query.lookup import Lookup
 from mishards.query.search import Searcher
 from mishards.query.snapshots import Snapshots
+from mishards.query.warm import Warmer
 from mishards.service.admission import CallClass
 from mishards.service.commands import Commands
 from mishards.service.dispatch import Entry, Serve
@@ -37,6 +39,7 @@ class Parts:
 
     searcher: Searcher
     lookup: Lookup
+    warmer: Warmer
     snapshots: Snapshots
     forwarder: Forwarder
     commands: Commands
@@ -50,6 +53,10 @@ def entries(parts: Parts) -> dict[str, Entry]:
     }
     for method, answer in ANSWERS.items():
         table[method] = Entry(_from_catalog(answer, parts.snapshots), CallClass.INFO)
+    table["SearchByID"] = Entry(SearcherById(parts.lookup.ask, parts.searcher.search).search, CallClass.SEARCH)
+    table["PreloadCollection"] = Entry(parts.warmer.preload, CallClass.INFO)
+    for method in ("ReleaseCollection", "ReloadSegments"):
+        table[method] = Entry(parts.warmer.tell_all, CallClass.INFO)
     for method in ("GetVectorsByID", "GetVectorIDs"):
         table[method] = Entry(parts.lookup.ask, CallClass.INFO)
     for method in _VISIBLE_WRITES:
