@@ -29,10 +29,14 @@ _P = TypeVar("_P", bound="_Params")
 @dataclass(frozen=True, slots=True)
 class _Params:
     @classmethod
-    def of(cls: type[_P], given: Mapping[str, int]) -> _P:
-        """Take what this class knows out of ``given``, keyed as in the protocol's JSON; the rest keeps its default."""
+    def of(cls: type[_P], given: Mapping[str, object]) -> _P:
+        """Take the numbers this class knows out of ``given``, keyed as in the protocol's JSON; the rest has defaults.
+
+        Floats are truncated. What is no number is passed over: the protocol checks only what an index type needs.
+        """
         names = {_JSON_NAMES.get(field.name, field.name): field.name for field in fields(cls)}
-        return cls(**{names[key]: int(value) for key, value in given.items() if key in names})
+        numbers = {key: value for key, value in given.items() if isinstance(value, (int, float))}
+        return cls(**{names[key]: int(value) for key, value in numbers.items() if key in names})
 
 
 _JSON_NAMES = {"links": "M", "ef_construction": "efConstruction"}
@@ -146,3 +150,8 @@ def check_search(index: VectorIndex, queries: Vectors, k: int, deleted: Deleted 
     if deleted.shape != (index.rows,) or deleted.dtype != np.bool_:
         raise ValueError(f"deleted is {deleted.dtype}{list(deleted.shape)}; expected bool[{index.rows}]")
     return deleted if deleted.any() else None
+
+
+def live_rows(index: VectorIndex, deleted: Deleted | None) -> int:
+    """Rows that are not deleted."""
+    return index.rows if deleted is None else index.rows - int(np.count_nonzero(deleted))

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from milvus_node.index.api import Deleted, SearchParams, Vectors, check_search
+from milvus_node.index.api import Deleted, SearchParams, Vectors, check_search, live_rows
 from milvus_node.index.engine import BLAS_FROM_QUERIES, faiss
 from milvus_node.index.ranking import EMPTY, Keys, Nearest, distances_of, pack, ranked, to_topk
 from mishards.kinds import IndexType, MetricType
@@ -70,8 +70,7 @@ class FlatIndex:
         wanted = k + k // 8 + _SPARE
         if deleted is None:
             return wanted
-        live = self.rows - int(np.count_nonzero(deleted))
-        return self.rows if not live else wanted * self.rows // live + _SPARE
+        return wanted * self.rows // max(1, live_rows(self, deleted)) + _SPARE
 
     def _batch(self, x: NDArray[np.float32], k: int, fetch: int, metric: MetricType, deleted: Deleted | None) -> Keys:
         """Keys [nq, k] through matrix products; ``fetch`` <= rows."""

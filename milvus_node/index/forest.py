@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvus_node.errors import IndexUnreadable, SegmentDamaged
-from milvus_node.index.api import BuildParams, Deleted, SearchParams, Vectors, check_search
+from milvus_node.index.api import BuildParams, Deleted, SearchParams, Vectors, check_search, live_rows
 from milvus_node.index.container import Blob, BlobReader
 from milvus_node.index.ranking import EMPTY, Keys, pack, ranked, to_topk
 from mishards.errors import BuildFailed
@@ -35,7 +35,7 @@ BLOB = "annoy"
 
 _BUFFER_BYTES = 1 << 20
 _LARGEST_SEARCH_K = (1 << 31) - 1
-_MISSING = "index type ANNOY needs the Python package annoy, which this node has not; install it"
+_MISSING = "index type ANNOY needs the Python package annoy, which this node has not: install mishards[annoy]"
 _SEED = 1234
 _SPARE = 16
 
@@ -67,7 +67,7 @@ class ForestIndex:
         metric: MetricType | None = None,
     ) -> TopK:
         deleted = check_search(self, queries, k, deleted)
-        live = self.rows if deleted is None else self.rows - int(np.count_nonzero(deleted))
+        live = live_rows(self, deleted)
         fetch = k if deleted is None else (k + _SPARE) * self.rows // max(1, live)
         keys = np.full((len(queries), k), EMPTY)
         search_k = -1 if params.search_k < 0 else min(params.search_k, _LARGEST_SEARCH_K)
