@@ -68,12 +68,12 @@ def test_numbers_that_are_none(rpc: Rpc, name: str, value: float) -> None:
     vectors[1, 3] = value
     code, reason = status(search(rpc, name, records(vectors)))
     assert code == 11
-    assert "row 1" in reason
+    assert "Vector 1" in reason
     code, reason = status(
         rpc.call("Insert", collection_name=name, row_record_array=records(vectors), row_id_array=[1, 2])
     )
     assert code == 11
-    assert "row 1" in reason
+    assert "Vector 1" in reason
 
 
 def test_rows_of_another_width(rpc: Rpc, name: str) -> None:
