@@ -24,7 +24,7 @@ from mishards.testing.network import MemoryNetwork
 from mishards.testing.node import LiteralNode
 from mishards.testing.waiting import eventually_async
 from mishards.testing.world import Vectors, World
-from mishards.transport.api import Metadata
+from mishards.transport.api import Call, Metadata
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import METHODS
 
@@ -79,18 +79,28 @@ class InProcessCluster:
         assert isinstance(reply, pb.TopKQueryResult)  # noqa: S101 - for the type checker
         return reply
 
+    def received(self, method: str) -> list[tuple[str, Call]]:
+        """Every call of a method that reached a node, with the node's name."""
+        calls = self.network.calls(method)
+        return [(address.removesuffix(":1"), call) for address, call in calls if address != "router:1"]
+
     def searched(self) -> dict[str, list[list[str]]]:
         """The file ids that each node was asked for, call by call."""
         found: dict[str, list[list[str]]] = {}
-        for address, call in self.network.calls("SearchInFiles"):
+        for name, call in self.received("SearchInFiles"):
             ids = list(pb.SearchInFilesParam.FromString(call.request).file_id_array)
-            found.setdefault(address.removesuffix(":1"), []).append(ids)
+            found.setdefault(name, []).append(ids)
         return found
 
     def forget_calls(self) -> None:
         """Begin to count calls anew."""
         for name in self.nodes:
             self.network.link(self.address(name)).calls.clear()
+
+    def health_reason(self, name: str) -> str:
+        """Why the router thinks ill of a node; empty where it does not, or does not know it."""
+        node = self.router.fleet.get(name)
+        return "" if node is None else node.health.reason
 
     async def snapshot_newer(self) -> None:
         """Return once the router has read the catalog again."""

@@ -162,6 +162,8 @@ async def _translated(address: str, answer: Awaitable[bytes]) -> bytes:
     try:
         return await answer
     except MishardsError as error:
+        if isinstance(error, NodeRejected):
+            raise NodeRejected(address, error.details, error.status) from error
         status, text = error.rpc_status or RpcStatus.UNKNOWN, str(error)
         if status is RpcStatus.UNAVAILABLE:
             raise NodeUnavailable(address, text) from error
