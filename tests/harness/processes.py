@@ -17,6 +17,9 @@ from harness.waiting import eventually
 
 _Self = TypeVar("_Self", bound="Program")
 
+_CLOSE_S = 10
+"""How long a program may take to end when it is asked to."""
+
 _open: list[Program] = []
 """Programs that were started and not yet closed, oldest first."""
 
@@ -25,7 +28,7 @@ class Program:
     """One program, started by a test, with its output in a log file.
 
     A program may be started again after it ended; the log goes on. ``close`` (or the end of the ``with`` block, or of
-    the interpreter) kills what is left of it and of the processes that it started.
+    the interpreter) ends it, and kills what is left of it and of the processes that it started.
     """
 
     def __init__(
@@ -157,8 +160,13 @@ class Program:
             ) from None
 
     def close(self) -> None:
-        """Kill what is left of it and of its children; may be called twice."""
+        """Ask it to end, then kill what is left of it and of its children; may be called twice."""
         if self._process is not None:
+            if self.running:
+                self.resume()
+                self.signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_CLOSE_S)
             with contextlib.suppress(ProcessLookupError):  # the whole group has ended
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
