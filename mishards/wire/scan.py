@@ -21,6 +21,7 @@ FIXED32 = 5
 
 _FEW = 16  # records; below this a Python loop beats numpy's set-up
 _MAX_TAG = 0xFFFFFFFF
+_UINT64 = 0xFFFFFFFFFFFFFFFF
 
 
 class Truncated(ValueError):
@@ -63,19 +64,17 @@ def varint_bytes(value: int) -> bytes:
 
 
 def read_varint(buffer: bytes, position: int, end: int) -> tuple[int, int]:
-    """Return the unsigned 64-bit number at ``position`` and the offset behind it.
+    """Return the unsigned number at ``position``, its lowest 64 bits, and the offset behind it.
 
     Raises:
-        Truncated: the number does not end before ``end`` or does not fit 64 bits.
+        Truncated: the number does not end before ``end`` or within ten bytes.
     """
     value = shift = 0
     for at in range(position, min(end, position + 10)):
         byte = buffer[at]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            if value >> 64:
-                break
-            return value, at + 1
+            return value & _UINT64, at + 1
         shift += 7
     raise Truncated(f"bad varint at byte {position}")
 

@@ -76,14 +76,13 @@ class SearchInFilesEnvelope:
         """
         search, rest = split_rows(raw, 0, len(raw), _SEARCH_PARAM)
         try:
-            file_ids = tuple(SearchInFilesParam.FromString(rest).file_id_array)
+            if len(search) == 1:
+                run = search.runs[0]
+                return cls(_file_ids(rest), _scan_search(raw, run.start, run.end))
+            merged = SearchInFilesParam.FromString(raw).search_param.SerializeToString()
+            return cls(_file_ids(rest), _scan_search(merged, 0, len(merged)))
         except DecodeError as error:
             raise MalformedRequest(f"request of {len(raw)} bytes is no SearchInFilesParam: {error}") from error
-        if len(search) == 1:
-            run = search.runs[0]
-            return cls(file_ids, _scan_search(raw, run.start, run.end))
-        joined = b"".join(search.spans())  # protobuf merges the parts of a message by joining them
-        return cls(file_ids, _scan_search(joined, 0, len(joined)))
 
 
 def search_in_files(file_ids: Sequence[int | str], raw: bytes) -> bytes:
@@ -98,6 +97,10 @@ def search_in_files(file_ids: Sequence[int | str], raw: bytes) -> bytes:
         text = str(file_id).encode()
         parts += (b"\x0a", varint_bytes(len(text)), text)
     return b"".join((*parts, b"\x12", varint_bytes(len(raw)), raw))
+
+
+def _file_ids(message: bytes) -> tuple[str, ...]:
+    return tuple(SearchInFilesParam.FromString(message).file_id_array)
 
 
 def _scan_search(buffer: bytes, begin: int, end: int) -> SearchEnvelope:

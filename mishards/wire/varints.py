@@ -77,7 +77,9 @@ def decode_varints(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
 def uniform_width(packed: NDArray[np.uint8]) -> int:
     """Return how many bytes each varint takes when all take equally many, else 0."""
     count = count_varints(packed)
-    width, rest = divmod(len(packed), count) if count else (0, 0)
+    if not count:
+        return 0
+    width, rest = divmod(len(packed), count)
     if rest or width > MAX_BYTES or not (packed[width - 1 :: width] < 0x80).all():
         return 0
     return width
