@@ -9,7 +9,7 @@ import socket
 _FIRST, _END = 20_000, 32_000
 """Below the range that the kernel hands to outgoing connections, so that a port stays free while a server restarts."""
 
-_random = random.Random(f"{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', '')}")  # noqa: S311 - no secret
+_random = random.Random(f"{os.getpid()}-{os.environ.get('PYTEST_XDIST_WORKER', '')}")
 _given: set[int] = set()
 
 
