@@ -11,7 +11,19 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, column, create_engine, delete, event, select, table, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Executable,
+    column,
+    create_engine,
+    delete,
+    event,
+    select,
+    table,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -86,6 +98,14 @@ def _url(uri: str, storage: Path) -> str:
     return uri.replace("mysql://", "mysql+pymysql://", 1)
 
 
+def _engine(url: str) -> Engine:
+    """Make a pool that notices dead connections; each statement commits by itself."""
+    if url.startswith("sqlite"):
+        return create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    timeouts = {"connect_timeout": 5, "read_timeout": 30}
+    return create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT", connect_args=timeouts)
+
+
 def _ids(rows: Iterable[File | Collection]) -> list[int]:
     return [row.id for row in rows if row.id is not None]
 
@@ -100,12 +120,16 @@ class Metadata:
     def __init__(self, uri: str, storage: Path, hooks: Hooks) -> None:
         """Describe the database: ``mysql://…``, ``sqlite:///PATH``, or ``sqlite://:@:/`` for one in ``storage``."""
         self._hooks = hooks
-        self._engine = create_engine(_url(uri, storage), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._engine = _engine(_url(uri, storage))
         self._dialect = self._engine.dialect.name
         if self._dialect == "sqlite":
             event.listen(self._engine, "connect", lambda connection, _: connection.execute("PRAGMA journal_mode=WAL"))
         self.atomically = threading.RLock()
         """The server's own mutex: reads and the updates of one change of files exclude each other in this process."""
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._engine.dispose()
 
     def prepare(self) -> None:
         """Create what tables are missing and check the columns of those that are there.

@@ -177,5 +177,6 @@ class Milvus1Double:
         self.hooks.kill()
         self._join_background()
         self._service.close()
+        self._parts.metadata.close()
         if self._lock is not None:
             self._lock.close()

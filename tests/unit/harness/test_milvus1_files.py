@@ -5,16 +5,17 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
-from harness.milvus1.client import Found, NodeClient
+from harness.milvus1.client import Found, NodeClient, search_param
 from harness.milvus1.cluster import Cluster
 from harness.milvus1.hooks import Point
 from harness.milvus1.kinds import Engine, FileType
 from harness.vectors import gaussian
 from harness.waiting import eventually
-from mishards.wire.protos.milvus_pb2 import CollectionName, FlushParam
+from mishards.wire.protos.milvus_pb2 import CollectionName, FlushParam, TopKQueryResult
 
 RAW, TO_INDEX, INDEX, BACKUP = FileType.RAW, FileType.TO_INDEX, FileType.INDEX, FileType.BACKUP
 TO_DELETE, NEW_MERGE = FileType.TO_DELETE, FileType.NEW_MERGE
@@ -70,7 +71,8 @@ def test_an_automatic_flush_makes_rows_visible(cluster: Cluster) -> None:
     client.create("c", 8)
     client.insert("c", ROWS[:30])
     eventually(lambda: client.count("c") == 30, 10, "the automatic flush")
-    assert cluster.rows("SELECT global_lsn FROM Environment") == [(30 * (8 * 4 + 8),)]
+    flushed_to = [(30 * (8 * 4 + 8),)]
+    eventually(lambda: cluster.rows("SELECT global_lsn FROM Environment") == flushed_to, 10, "it is recorded")
 
 
 def test_a_merge_has_a_gap_in_which_rows_are_missing(cluster: Cluster) -> None:
@@ -86,15 +88,16 @@ def test_a_merge_has_a_gap_in_which_rows_are_missing(cluster: Cluster) -> None:
     assert cluster.files() == {1: TO_DELETE, 2: TO_DELETE, 3: BACKUP, 4: INDEX}
 
 
-def test_the_writable_node_s_own_searches_do_not_fall_into_the_gap(cluster: Cluster) -> None:
+def test_the_writable_node_s_own_searches_wait_until_the_gap_is_closed(cluster: Cluster) -> None:
     node, client = cluster.start("rw")
     two_segments(client)
     with node.hooks.pause_at(Point.MERGE_GAP) as gap:
         building = client.begin_create_index("c", Engine.IVF_FLAT)
         gap.wait_reached()
-        search = client.begin_search_files("c", [1], ROWS[:1], 1)
-        assert not search.done()
-    assert search.result().row_num == 1
+        search = client.begin("Search", search_param("c", ROWS[:1], 1, NPROBE), TopKQueryResult)
+        with pytest.raises(grpc.FutureTimeoutError):
+            search.result(timeout=0.3)
+    assert search.result().ids == [0]
     building.result()
 
 
