@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.client import RemoteClient
 from harness.mariadb import Database, MariaDB
 from harness.milvus1.client import NodeClient
 from harness.milvus1.cluster import Cluster
@@ -131,3 +132,20 @@ def test_a_search_fails_while_the_database_is_away_and_works_again_after(
     finally:
         mariadb.launch()
     assert reader.search_files("c", [1], ROWS[:1], 1).ids == [[0]]
+
+
+def test_the_unmodified_client_is_content_with_it(cluster: Cluster, connect: Callable[..., RemoteClient]) -> None:
+    node, _ = cluster.start("rw", version="1.1.0")
+    client = connect(node.address)
+    param = {"collection_name": "c", "dimension": 8, "index_file_size": 1024, "metric_type": 1}
+    assert client.call("create_collection", param=param).ok
+    assert client.call("insert", collection_name="c", records=ROWS, ids=list(range(60))).value == list(range(60))
+    assert client.call("flush", collection_name_array=["c"]).ok
+    found = client.call("search", collection_name="c", top_k=100, query_records=ROWS[40:41], params={})
+    assert found.value.ids[0][0] == 40
+    assert len(found.value.ids[0]) == 60
+    assert client.call("create_index", collection_name="c", index_type=Engine.IVF_FLAT, params={"nlist": 4}).ok
+    assert (
+        client.call("get_collection_stats", collection_name="c").value["partitions"][0]["segments"][0]["index_name"]
+        == "IVFFLAT"
+    )
