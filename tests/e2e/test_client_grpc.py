@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.client import Hits, RemoteClient
+from harness.mariadb import MariaDB
 from harness.servers import Server, cluster, node
 from harness.vectors import bits, gaussian, inner_product, nearest, squared_l2, unit
 
@@ -19,10 +20,14 @@ FLAT, IVF_FLAT = 1, 2
 DIM = 32
 
 
-@pytest.fixture(scope="module", params=["node", "router"])
+@pytest.fixture(scope="module", params=["node", "router", "router-on-mariadb"])
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp(request.param)
-    server: Server = node(folder) if request.param == "node" else cluster(folder)
+    flags = []
+    if request.param == "router-on-mariadb":
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        flags = ["--metadata", mariadb.create_database().uri]
+    server: Server = node(folder) if request.param == "node" else cluster(folder, flags)
     with server:
         yield server.launch()
 
