@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 STEP := @scripts/step
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+PORT ?= 19530
+HTTP_PORT ?= 19121
 TESTS ?= tests
 TEST_WORKERS ?= 2
 PYTEST_FLAGS ?=
@@ -21,7 +23,8 @@ help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 
 up: $(VENV)/installed ## install, then run a local cluster with sample data until Ctrl-C
-	@exec $(BIN)/mishards local --dir ./milvus-data --port 19530 --http-port 19121 --readonly 2 --routers 1 --sample
+	@exec $(BIN)/mishards local --dir ./milvus-data --port $(PORT) --http-port $(HTTP_PORT) \
+		--readonly 2 --routers 1 --sample
 
 test: $(VENV)/installed-dev ## install what tests need, then run all of them (TESTS=tests/unit runs a part)
 	@scripts/install-test-servers
