@@ -97,7 +97,7 @@ class Router:
                 network.address, max_message_bytes=options.admission.max_message_bytes, reuse_port=network.reuse_port
             ),
         )
-        explainer = Explainer(self.fleet, self.cache, snapshots, routes, options.routing)
+        explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes, options.routing)
         self._http = (
             HttpServer(application(self.readiness, explainer), network.http_address) if network.http_address else None
         )

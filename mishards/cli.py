@@ -139,7 +139,10 @@ def explain(collection: str, http: str, partitions: tuple[str, ...], as_json: bo
     for segment in plan["segments"]:
         nodes = " > ".join(segment["nodes"] + [f"({name})" for name in segment["spares"]])
         kind = "index" if segment["indexed"] else "raw"
-        click.echo(f"  {segment['segment_id']}  {segment['partition']}  {segment['rows']:>9} rows  {kind:5}  {nodes}")
+        click.echo(
+            f"  {segment['segment_id']}  {segment['partition']}  {segment['rows']:>9} rows  {kind:5}  {nodes}"
+            f"  asked now: {segment['asked'] or 'nobody'}"
+        )
 
 
 @main.command()

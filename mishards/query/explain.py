@@ -9,8 +9,10 @@ from mishards.catalog.cache import SnapshotCache
 from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node
 from mishards.deadline import Deadline
+from mishards.errors import NoSearchNode
+from mishards.query.choice import Choice
 from mishards.query.options import RoutingOptions
-from mishards.query.route import Routes
+from mishards.query.route import Route, Routes
 from mishards.query.snapshots import Snapshots
 
 
@@ -18,16 +20,23 @@ class Explainer:
     """Explains plans. Belongs to the event loop."""
 
     def __init__(
-        self, fleet: Fleet, cache: SnapshotCache, snapshots: Snapshots, routes: Routes, options: RoutingOptions
+        self,
+        fleet: Fleet,
+        choice: Choice,
+        cache: SnapshotCache,
+        snapshots: Snapshots,
+        routes: Routes,
+        options: RoutingOptions,
     ) -> None:
         self._fleet = fleet
+        self._choice = choice
         self._cache = cache
         self._snapshots = snapshots
         self._routes = routes
         self._options = options
 
     async def explain(self, collection: str, tags: Sequence[str], deadline: Deadline) -> dict[str, object]:
-        """The segments a search would read, and the nodes it would ask for each, in order of preference.
+        """The segments a search would read: who holds each, in order of preference, who takes over, who is asked now.
 
         Raises:
             CollectionNotFound: there is no such collection.
@@ -36,7 +45,8 @@ class Explainer:
         """
         snapshot = await self._snapshots.fresh(deadline)
         found = snapshot.collection(collection)
-        route = self._routes.route(snapshot, found, tags, self._fleet.membership.owners())
+        route = self._routes.route(snapshot, found, tags, self._choice.owners())
+        asked = self._asked(route)
         replicas = self._options.replicas_of(collection)
         partitions = {partition.table_id: partition.tag for partition in found.partitions}
         return {
@@ -52,10 +62,18 @@ class Explainer:
                     "indexed": segment.is_indexed,
                     "nodes": list(route.placement[segment.segment_id][:replicas]),
                     "spares": list(route.placement[segment.segment_id][replicas:]),
+                    "asked": asked.get(segment.segment_id),
                 }
                 for segment in route.segments
             ],
         }
+
+    def _asked(self, route: Route) -> dict[str, str]:
+        try:
+            parts = self._choice.first(route)
+        except NoSearchNode:
+            return {}
+        return {segment.segment_id: node.name for node, segments in parts for segment in segments}
 
     def status(self) -> dict[str, object]:
         """The nodes, their roles and health, and the age of the snapshot."""
@@ -81,8 +99,7 @@ def _node(node: Node) -> dict[str, object]:
         "name": record.name,
         "role": record.role.value,
         "address": record.address,
-        "state": record.state.value,
-        "present": node.present,
+        "state": record.state.value if node.present else "absent",
         "health": node.health.state.value,
         "reason": node.health.reason,
         "version": node.version,
