@@ -26,7 +26,9 @@ from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
 from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
 from milvus_node.service.pools import Pool
+from milvus_node.service.routes import Pools, ReadCalls, read_routes, write_routes
 from milvus_node.service.rows import RowCalls
+from milvus_node.service.search_by_id import SearchByIdCalls
 from milvus_node.service.searches import SearchCalls
 from milvus_node.service.writes import WriteCalls
 from milvus_node.storage.layout import StorageLayout
@@ -38,27 +40,12 @@ from mishards.catalog.engine import open_engine
 from mishards.catalog.files import FileWriter
 from mishards.catalog.reader import CatalogReader
 from mishards.catalog.transaction import WritableCatalog
+from mishards.errors import MishardsError
 
 log = logging.getLogger(__name__)
 
 _ORPHAN_GRACE_S = 0.0
 """At its start the writable node is alone with the folder: what the catalog does not name is garbage."""
-
-
-class Pools:
-    """The threads of a node, one pool a class of calls."""
-
-    def __init__(self, options: NodeOptions) -> None:
-        calls = options.calls
-        self.search = Pool("search", calls.search_threads, calls.max_waiting)
-        self.write = Pool("write", calls.write_threads, calls.max_waiting)
-        self.definition = Pool("definition", calls.definition_threads, calls.max_waiting)
-        self.info = Pool("info", calls.info_threads, calls.max_waiting)
-
-    def close(self) -> None:
-        """Refuse new work."""
-        for pool in (self.search, self.write, self.definition, self.info):
-            pool.close()
 
 
 class Node:
@@ -74,10 +61,17 @@ class Node:
         self.cache = SegmentCache(
             lambda collection, segment: load_segment(self._layout, collection, segment), options.cache.cache_size_bytes
         )
-        self._pools = Pools(options)
+        calls = options.calls
+        self._pools = Pools(
+            search=Pool("search", calls.search_threads, calls.max_waiting),
+            write=Pool("write", calls.write_threads, calls.max_waiting),
+            definition=Pool("definition", calls.definition_threads, calls.max_waiting),
+            info=Pool("info", calls.info_threads, calls.max_waiting),
+        )
         self._running = RunningCalls()
         self._lock: FolderLock | None = None
         self._parts: WriteParts | None = None
+        self._flusher: Flusher | None = None
         self._maintenance: Maintenance | None = None
 
     def open(self) -> Dispatcher:
@@ -86,11 +80,11 @@ class Node:
         Raises:
             StartError, CatalogError, StorageError: the node cannot run here.
         """
+        routes = read_routes(self._read_calls(), self._pools)
         if self._options.role is Role.READONLY:
             self._snapshots.start()
-            return Dispatcher(self._read_routes(), self._running, WRITES)
-        write_routes = self._open_for_writing()
-        return Dispatcher({**self._read_routes(), **write_routes}, self._running)
+            return Dispatcher(routes, self._running, WRITES)
+        return Dispatcher({**routes, **self._open_for_writing()}, self._running)
 
     def _open_for_writing(self) -> Mapping[str, Route]:
         options = self._options
@@ -107,16 +101,18 @@ class Node:
         parts = self._parts = WriteParts(
             self._catalog, DefinitionWriter(writable), FileWriter(writable), self._layout, wal, IdGenerator()
         )
-        flusher, rewriter, builder = Flusher(parts), Rewriter(parts), IndexBuilder(parts)
+        flusher = self._flusher = Flusher(parts)
+        rewriter, builder = Rewriter(parts), IndexBuilder(parts)
         collections = CollectionWriter(parts, flusher, rewriter, builder)
         self._maintenance = Maintenance(parts, flusher, collections, builder, options.maintenance)
         recover(parts, flusher, options.cache.insert_buffer_size_bytes)
         self._sweep()
         self._maintenance.start()
-        self._flusher = flusher
         rows = RowWriter(parts, flusher, options.cache.insert_buffer_size_bytes)
-        return self._write_routes(
-            WriteDefinitions(self._catalog, collections), WriteCalls(self._catalog, rows, flusher, rewriter)
+        return write_routes(
+            WriteDefinitions(self._catalog, collections),
+            WriteCalls(self._catalog, rows, flusher, rewriter),
+            self._pools,
         )
 
     def _sweep(self) -> None:
@@ -128,53 +124,32 @@ class Node:
         if swept.folders or swept.files:
             log.info("removed orphans folders=%d files=%d bytes=%d", swept.folders, swept.files, swept.size)
 
-    def _read_routes(self) -> dict[str, Route]:
-        pools, catalog = self._pools, self._catalog
-        definitions = ReadDefinitions(catalog)
-        searches = SearchCalls(catalog, Searcher(self.cache), self.cache)
+    def _read_calls(self) -> ReadCalls:
+        catalog = self._catalog
+        searcher = Searcher(self.cache)
         rows = RowCalls(catalog, self._layout)
-        commands = Commands(self._options.role.value, lambda: self._running.names(without="Cmd"))
-        return {
-            "HasCollection": Route(definitions.has_collection, pools.info),
-            "DescribeCollection": Route(definitions.describe_collection, pools.info),
-            "CountCollection": Route(definitions.count_collection, pools.info),
-            "ShowCollections": Route(definitions.show_collections, pools.info),
-            "ShowCollectionInfo": Route(definitions.show_collection_info, pools.info),
-            "DescribeIndex": Route(definitions.describe_index, pools.info),
-            "HasPartition": Route(definitions.has_partition, pools.info),
-            "ShowPartitions": Route(definitions.show_partitions, pools.info),
-            "GetVectorsByID": Route(rows.get_vectors_by_id, pools.info),
-            "GetVectorIDs": Route(rows.get_vector_ids, pools.info),
-            "Search": Route(searches.search, pools.search),
-            "SearchInFiles": Route(searches.search_in_files, pools.search),
-            "PreloadCollection": Route(searches.preload, pools.definition),
-            "ReleaseCollection": Route(searches.release, pools.info),
-            "ReloadSegments": Route(searches.reload_segments, pools.info),
-            "Cmd": Route(commands.cmd, pools.info),
-        }
-
-    def _write_routes(self, definitions: WriteDefinitions, writes: WriteCalls) -> dict[str, Route]:
-        pools = self._pools
-        return {
-            "CreateCollection": Route(definitions.create_collection, pools.definition),
-            "DropCollection": Route(definitions.drop_collection, pools.definition),
-            "CreateIndex": Route(definitions.create_index, pools.definition),
-            "DropIndex": Route(definitions.drop_index, pools.definition),
-            "CreatePartition": Route(definitions.create_partition, pools.definition),
-            "DropPartition": Route(definitions.drop_partition, pools.definition),
-            "Insert": Route(writes.insert, pools.write),
-            "DeleteByID": Route(writes.delete_by_id, pools.write),
-            "Flush": Route(writes.flush, pools.definition),
-            "Compact": Route(writes.compact, pools.definition),
-        }
+        return ReadCalls(
+            ReadDefinitions(catalog),
+            SearchCalls(catalog, searcher, self.cache),
+            SearchByIdCalls(catalog, rows, searcher),
+            rows,
+            Commands(self._options.role.value, lambda: self._running.names(without="Cmd")),
+        )
 
     def close(self) -> None:
-        """Flush what is buffered, stop the background work, free the folder. Call after the server has stopped."""
+        """Flush what is buffered, stop the background work, free the folder; after the server has stopped.
+
+        What cannot be flushed now stays in the log for the next start.
+        """
         self._pools.close()
         if self._maintenance is not None:
             self._maintenance.stop()
+        if self._flusher is not None:
+            try:
+                self._flusher.flush_all()
+            except MishardsError as error:
+                log.warning("left in the log for the next start: %s", error)
         if self._parts is not None:
-            self._flusher.flush_all()
             self._parts.wal.close()
         self._snapshots.close()
         self._reader.close()

@@ -65,7 +65,7 @@ class SearchCalls:
         params = search_params(collection.index_type.on_the_wire, collection.metric, envelope.topk, envelope.params)
         rows = vector_rows(envelope.rows, collection.dimension, collection.metric)
         vectors = cast("Vectors", np.ascontiguousarray(rows))
-        return collection, Query(vectors, envelope.topk, params.metric, _index_params(params))
+        return collection, Query(vectors, envelope.topk, params.metric, index_params(params))
 
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
         """The known snapshot if it is as new as the router's and knows these files; else one read now.
@@ -104,7 +104,8 @@ class SearchCalls:
         return ok_status().SerializeToString()
 
 
-def _index_params(checked: SearchParams) -> index_api.SearchParams:
+def index_params(checked: SearchParams) -> index_api.SearchParams:
+    """What an index wants of the checked parameters."""
     given = {
         "nprobe": checked.nprobe,
         "ef": checked.ef,

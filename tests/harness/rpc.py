@@ -29,7 +29,8 @@ class Rpc:
 
     def raw(self, method: str, request: bytes, timeout_s: float = 30) -> bytes:
         """Send bytes, return bytes; raises grpc.RpcError for a status that is not OK."""
-        reply: bytes = self._channel.unary_unary(f"/milvus.grpc.MilvusService/{method}")(request, timeout=timeout_s)
+        stub: Any = self._channel.unary_unary(f"/milvus.grpc.MilvusService/{method}")
+        reply: bytes = stub(request, timeout=timeout_s)
         return reply
 
     def call(self, method: str, request: Any = None, timeout_s: float = 30, **fields: Any) -> Any:
