@@ -112,6 +112,7 @@ class Router:
             address = await self._server.start()
             if self._http is not None:
                 log.info("http address=%s", await self._http.start())
+            log.info("serving name=%s address=%s", self._options.name, address)
             self.cache.start()
             await self.fleet.start()
         except StartError:

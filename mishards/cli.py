@@ -77,6 +77,9 @@ def _loaded(file: Path | None, flags: Mapping[str, object]) -> Any:
 @_config_options
 def serve(file: Path | None, **flags: object) -> None:
     """Run a router. Prints "ready HOST:PORT" once searches can be served."""
+    from mishards.config import quiet_libraries
+
+    quiet_libraries()
     from mishards.assembly import Router, edges_of
 
     options = _loaded(file, flags).options

@@ -6,7 +6,6 @@ Flags beat ``MISHARDS_…`` variables, which beat the names that the first Misha
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +63,7 @@ class LogOptions:
 class RouterOptions:
     """A router, whole."""
 
-    name: str = field(default="", metadata=about("name of this router in logs; empty is the host's"))
+    name: str = field(default="", metadata=about("name of this router in its log"))
     network: NetworkOptions = field(default_factory=NetworkOptions)
     metadata: MetadataOptions = field(default_factory=MetadataOptions)
     discovery: DiscoveryOptions = field(default_factory=DiscoveryOptions)
@@ -92,9 +91,9 @@ def load_config(file: Path | None, flags: Mapping[str, tuple[str, object]]) -> L
     return load(RouterOptions, *layers)
 
 
-def host_name() -> str:
-    """What this machine calls itself."""
-    return socket.gethostname()
+def quiet_libraries() -> None:
+    """Keep gRPC's own log off stderr, unless it was asked for; must come before it is imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def first_names(environ: Mapping[str, str]) -> dict[str, Given]:
