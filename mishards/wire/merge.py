@@ -15,10 +15,11 @@ from google.protobuf.message import DecodeError
 
 from mishards.errors import MalformedReply
 from mishards.topk import EMPTY_DISTANCE, EMPTY_RANK, NO_ID, rank, select
-from mishards.wire.packed_ids import PLACEHOLDER, FixedIds, RaggedIds
+from mishards.wire.packed_ids import FixedIds, RaggedIds
 from mishards.wire.protos.milvus_pb2 import TopKQueryResult
 from mishards.wire.replies import OK_FIELD
 from mishards.wire.results import PackedResult, join_result, scan_result
+from mishards.wire.varints import MAX_BYTES, longest_varint
 
 _FEW_BYTES = 4096  # of all replies; below this protobuf's objects and a list's sort are faster than numpy's set-up
 _ONE_QUERY = OK_FIELD + b"\x10\x01\x1a"  # status, row_num 1, the tag of the ids
@@ -28,8 +29,8 @@ def merge_results(replies: Sequence[bytes], topk: int, larger_is_nearer: bool) -
     """Merge successful replies to one search of the same queries; return the encoded ``TopKQueryResult``.
 
     Replies without rows count for nothing; when no other is left, the answer has no rows either. A reply that is
-    alone passes unchanged where it is final already: no placeholder, no wider than ``topk``, every row strictly in
-    the metric's order.
+    alone passes unchanged where it is final already: no negative id and so no placeholder, no wider than ``topk``,
+    every row strictly in the metric's order.
 
     Raises:
         MalformedReply: a reply is no successful ``TopKQueryResult``, or they disagree on the number of queries.
@@ -81,7 +82,7 @@ def _merge_one_query(replies: Sequence[bytes], topk: int, larger_is_nearer: bool
 
 
 def _is_final(part: PackedResult, topk: int, larger_is_nearer: bool) -> bool:
-    if part.width > topk or PLACEHOLDER in part.ids.tobytes():
+    if part.width > topk or longest_varint(part.ids) >= MAX_BYTES:  # an id may be NO_ID, or is none at all
         return False
     ranks = rank(np.ascontiguousarray(part.distances).reshape(part.row_num, part.width), larger_is_nearer)
     return bool((ranks[:, 1:] > ranks[:, :-1]).all())

@@ -85,6 +85,11 @@ def uniform_width(packed: NDArray[np.uint8]) -> int:
     return width
 
 
+def longest_varint(packed: NDArray[np.uint8]) -> int:
+    """Return the bytes of the longest varint that ends in ``packed``."""
+    return uniform_width(packed) or int(np.diff(np.flatnonzero(packed < 0x80), prepend=-1).max(initial=0))
+
+
 def count_varints(packed: NDArray[np.uint8]) -> int:
     """Return how many varints end in ``packed``."""
     return int(np.count_nonzero(packed.view(np.int8) >= 0))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from mishards.wire.protos.milvus_pb2 import VectorIds
-from mishards.wire.varints import count_varints, decode_varints, encode_varints, uniform_width
+from mishards.wire.varints import count_varints, decode_varints, encode_varints, longest_varint, uniform_width
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 EDGES = [0, 1, -1, 2**63 - 1, -(2**63), *(2**shift - 1 for shift in range(7, 64, 7)), *(2**s for s in range(7, 63, 7))]
@@ -32,6 +32,7 @@ def test_the_bytes_are_those_of_protobuf_and_come_back(values):
     view = np.frombuffer(packed, np.uint8)
     assert decode_varints(view).tolist() == values
     assert count_varints(view) == len(values)
+    assert longest_varint(view) == max(map(_size, values), default=0)
 
 
 @pytest.mark.parametrize("value", EDGES)
