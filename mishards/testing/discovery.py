@@ -1,7 +1,9 @@
 """What every discovery and every announcer must do; subclass and say how yours is made.
 
-A plugin's own test module subclasses ``DiscoverySuite`` (and ``AnnouncerSuite`` where nodes can register), gives the
-fixture ``backend`` and inherits the tests. ``Backend`` acts behind the plugin's back, with the raw client.
+A plugin's own test module subclasses ``DiscoverySuite``, gives the fixture ``backend`` and inherits the tests; likewise
+``LossSuite`` where the backend can be away, ``MalformedSuite`` where it can hold rubbish, ``AnnouncerSuite`` where
+nodes can register. What a backend can do is a type of its own: nothing is skipped. ``Backend`` acts behind the plugin's
+back, with the raw client.
 """
 
 # ruff: noqa: S101 - a suite asserts
@@ -68,18 +70,6 @@ class Backend(ABC):
     def publish(self, nodes: list[NodeRecord]) -> None:
         """Make these the nodes that exist, and no others."""
 
-    def spoil(self) -> bool:
-        """Add an entry that is no node; False where that cannot be."""
-        return False
-
-    def lose(self) -> bool:
-        """Make the backend unreachable; False where that cannot be."""
-        return False
-
-    def restore(self) -> None:
-        """Make it reachable again, with what it had."""
-        return
-
     def expected(self, nodes: list[NodeRecord]) -> frozenset[NodeRecord]:
         """What a discovery should report for these; where a backend carries less, what is left."""
         return frozenset(nodes)
@@ -140,12 +130,32 @@ class DiscoverySuite:
         discovery.close()
         assert set(threading.enumerate()) <= before
 
-    def test_losing_the_backend_is_lost_and_never_an_empty_set(self, backend: Backend) -> None:
+
+class LosableBackend(Backend):
+    """A backend that can be away."""
+
+    @abstractmethod
+    def lose(self) -> None:
+        """Make it unreachable."""
+
+    @abstractmethod
+    def restore(self) -> None:
+        """Make it reachable again, with what it had."""
+
+
+class LossSuite:
+    """The clauses about a backend that is away; the fixture ``backend`` gives a fresh ``LosableBackend``."""
+
+    @pytest.fixture
+    def backend(self) -> LosableBackend:
+        """Override: a fresh backend."""
+        raise NotImplementedError
+
+    def test_losing_the_backend_is_lost_and_never_an_empty_set(self, backend: LosableBackend) -> None:
         backend.publish([WRITER])
         discovery, heard = backend.discovery(), Recorder()
         discovery.open(heard)
-        if not backend.lose():
-            pytest.skip("this backend cannot be lost")
+        backend.lose()
         eventually(lambda: heard.losses)
         assert heard.last == backend.expected([WRITER])
         sets = len(heard.sets)
@@ -154,10 +164,9 @@ class DiscoverySuite:
         assert heard.last == backend.expected([WRITER])
         discovery.close()
 
-    def test_a_backend_that_is_away_from_the_start_is_lost_until_it_comes(self, backend: Backend) -> None:
+    def test_a_backend_that_is_away_from_the_start_is_lost_until_it_comes(self, backend: LosableBackend) -> None:
         backend.publish([WRITER])
-        if not backend.lose():
-            pytest.skip("this backend cannot be lost")
+        backend.lose()
         discovery, heard = backend.discovery(), Recorder()
         discovery.open(heard)
         assert heard.losses
@@ -166,10 +175,26 @@ class DiscoverySuite:
         eventually(lambda: heard.last == backend.expected([WRITER]))
         discovery.close()
 
-    def test_an_entry_that_is_no_node_is_left_out_and_the_rest_stand(self, backend: Backend) -> None:
+
+class SpoilableBackend(Backend):
+    """A backend that can hold entries that are no nodes."""
+
+    @abstractmethod
+    def spoil(self) -> None:
+        """Add some."""
+
+
+class MalformedSuite:
+    """The clause about entries that are no nodes; the fixture ``backend`` gives a fresh ``SpoilableBackend``."""
+
+    @pytest.fixture
+    def backend(self) -> SpoilableBackend:
+        """Override: a fresh backend."""
+        raise NotImplementedError
+
+    def test_an_entry_that_is_no_node_is_left_out_and_the_rest_stand(self, backend: SpoilableBackend) -> None:
         backend.publish([WRITER])
-        if not backend.spoil():
-            pytest.skip("this backend holds nothing but nodes")
+        backend.spoil()
         discovery, heard = backend.discovery(), Recorder()
         discovery.open(heard)
         assert heard.last == backend.expected([WRITER])

@@ -8,11 +8,19 @@ import pytest
 
 from mishards.discovery.api import Announcer, Discovery, NodeRecord
 from mishards.discovery.record import encode
-from mishards.testing.discovery import AnnouncerSuite, AnnouncingBackend, DiscoverySuite
+from mishards.testing.discovery import (
+    AnnouncerSuite,
+    AnnouncingBackend,
+    DiscoverySuite,
+    LosableBackend,
+    LossSuite,
+    MalformedSuite,
+    SpoilableBackend,
+)
 from mishards_plugins.discovery.file import FileOptions, FilePlugin, entry_name
 
 
-class Folder(AnnouncingBackend):
+class Folder(AnnouncingBackend, LosableBackend, SpoilableBackend):
     """The folder, written to by hand: an entry and a lock on it."""
 
     def __init__(self, path: Path) -> None:
@@ -47,16 +55,14 @@ class Folder(AnnouncingBackend):
         fresh.replace(path)
         self._locks[path] = descriptor
 
-    def spoil(self) -> bool:
+    def spoil(self) -> None:
         self.put(self._path / "bad.json", b'{"name": "bad"')
         self.put(self._path / "worse.json", b'{"name": "worse", "role": "king", "address": "h:1"}')
         (self._path / "dead.json").write_bytes(b'{"name": "dead", "role": "readonly", "address": "h:1"}')
         (self._path / "directory.json").mkdir()
-        return True
 
-    def lose(self) -> bool:
+    def lose(self) -> None:
         self._path.rename(self._path.with_name("away"))
-        return True
 
     def restore(self) -> None:
         self._path.with_name("away").rename(self._path)
@@ -71,7 +77,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "nodes")
 
 
-class TestFileDiscovery(DiscoverySuite):
+class TestFileDiscovery(DiscoverySuite, LossSuite, MalformedSuite):
     @pytest.fixture
     def backend(self, folder: Folder) -> Folder:
         return folder

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mishards.discovery.api import Announcer, Discovery, NodeRecord
-from mishards.testing.discovery import AnnouncerSuite, AnnouncingBackend, DiscoverySuite
+from mishards.testing.discovery import AnnouncerSuite, AnnouncingBackend, DiscoverySuite, LosableBackend, LossSuite
 from mishards.testing.memory_discovery import MemoryBackend
 
 
-class Memory(AnnouncingBackend):
+class Memory(AnnouncingBackend, LosableBackend):
     def __init__(self) -> None:
         self._backend = MemoryBackend()
 
@@ -22,15 +22,14 @@ class Memory(AnnouncingBackend):
     def publish(self, nodes: list[NodeRecord]) -> None:
         self._backend.publish(*nodes)
 
-    def lose(self) -> bool:
+    def lose(self) -> None:
         self._backend.lose()
-        return True
 
     def restore(self) -> None:
         self._backend.restore()
 
 
-class TestMemoryDiscovery(DiscoverySuite):
+class TestMemoryDiscovery(DiscoverySuite, LossSuite):
     @pytest.fixture
     def backend(self) -> Memory:
         return Memory()

@@ -14,7 +14,7 @@ from mishards.discovery.select import announcer_for, discovery_for
 from mishards.plugins import installed
 from mishards.query.options import RoutingOptions
 from mishards.routing.api import Owner, Placeable
-from mishards.testing.discovery import Backend, DiscoverySuite
+from mishards.testing.discovery import DiscoverySuite, LosableBackend, LossSuite, MalformedSuite, SpoilableBackend
 
 FOLDER = Path(__file__).parents[1] / "third_party"
 
@@ -27,10 +27,9 @@ def _on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
-class TextFile(Backend):
+class TextFile(LosableBackend, SpoilableBackend):
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._spoiled = ""
 
     def discovery(self) -> Discovery:
         return discovery_for(f"lines://{self._path}")
@@ -38,17 +37,15 @@ class TextFile(Backend):
     def publish(self, nodes: list[NodeRecord]) -> None:
         lines = [f"{node.name} {node.role.value} {node.address}\n" for node in nodes]
         fresh = self._path.with_suffix(".new")
-        fresh.write_text("".join(lines) + self._spoiled, encoding="utf-8")
+        fresh.write_text("".join(lines), encoding="utf-8")
         fresh.replace(self._path)
 
-    def spoil(self) -> bool:
+    def spoil(self) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write("half a line\nname king h:1\n")
-        return True
 
-    def lose(self) -> bool:
+    def lose(self) -> None:
         self._path.rename(self._path.with_suffix(".away"))
-        return True
 
     def restore(self) -> None:
         self._path.with_suffix(".away").rename(self._path)
@@ -57,7 +54,7 @@ class TextFile(Backend):
         return frozenset(NodeRecord(node.name, node.role, node.address) for node in nodes)
 
 
-class TestStrangersDiscovery(DiscoverySuite):
+class TestStrangersDiscovery(DiscoverySuite, LossSuite, MalformedSuite):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> TextFile:
         return TextFile(tmp_path / "nodes")
