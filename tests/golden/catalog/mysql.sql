@@ -1,0 +1,52 @@
+CREATE TABLE `Tables` (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	table_id VARCHAR(255) NOT NULL,
+	state INTEGER NOT NULL,
+	dimension SMALLINT UNSIGNED NOT NULL,
+	created_on BIGINT NOT NULL,
+	flag BIGINT NOT NULL DEFAULT '0',
+	index_file_size BIGINT NOT NULL DEFAULT '1024',
+	engine_type INTEGER NOT NULL DEFAULT '1',
+	index_params VARCHAR(512) NOT NULL,
+	metric_type INTEGER NOT NULL DEFAULT '1',
+	owner_table VARCHAR(255) NOT NULL,
+	partition_tag VARCHAR(255) NOT NULL,
+	version VARCHAR(64) NOT NULL DEFAULT '1.1.0',
+	flush_lsn BIGINT NOT NULL DEFAULT '0',
+	PRIMARY KEY (id),
+	UNIQUE (table_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE `TableFiles` (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	table_id VARCHAR(255) NOT NULL,
+	segment_id VARCHAR(255) NOT NULL,
+	engine_type INTEGER NOT NULL DEFAULT '1',
+	file_id VARCHAR(255) NOT NULL,
+	file_type INTEGER NOT NULL DEFAULT '0',
+	file_size BIGINT NOT NULL DEFAULT '0',
+	row_count BIGINT NOT NULL DEFAULT '0',
+	updated_time BIGINT NOT NULL,
+	created_on BIGINT NOT NULL,
+	date INTEGER NOT NULL DEFAULT '-1',
+	flush_lsn BIGINT NOT NULL DEFAULT '0',
+	PRIMARY KEY (id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE `Environment` (
+	global_lsn BIGINT NOT NULL DEFAULT '0'
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE mishards_writer (
+	id INTEGER NOT NULL,
+	revision BIGINT NOT NULL DEFAULT '0',
+	PRIMARY KEY (id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE `Fields` (
+	collection_id VARCHAR(255) NOT NULL,
+	field_name VARCHAR(255) NOT NULL,
+	field_type INTEGER NOT NULL DEFAULT '0',
+	field_params VARCHAR(255) NOT NULL
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
