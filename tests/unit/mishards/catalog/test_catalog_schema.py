@@ -21,7 +21,8 @@ MILVUS_COLUMNS = {
         "partition_tag version flush_lsn"
     ),
     "TableFiles": (
-        "id table_id segment_id engine_type file_id file_type file_size row_count updated_time created_on date flush_lsn"
+        "id table_id segment_id engine_type file_id file_type file_size row_count updated_time created_on date "
+        "flush_lsn"
     ),
     "Environment": "global_lsn",
     "Fields": "collection_id field_name field_type field_params",
