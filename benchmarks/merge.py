@@ -27,7 +27,7 @@ SHAPES = ((1, 10), (100, 100), (1000, 100), (1, 16384))
 """Queries and topk."""
 
 SETTLING_BYTES = 31 << 20
-"""glibc hands freed memory back to the system at once until a block of such a size was freed, and faults it in again."""
+"""glibc hands freed memory back to the system, and faults it in again, until a block of such a size was freed."""
 
 
 def answers(parts: int, rows: int, width: int, ids: str) -> list[TopK]:
