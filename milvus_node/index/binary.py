@@ -23,10 +23,15 @@ Counts = NDArray[np.int32]
 
 _BLOCK_PAIRS = 1 << 18
 _BLOCK_QUERIES = 64
+_WORD_BYTES = 8
 
 
 def differing_bits(queries: Codes, codes: Codes) -> Counts:
     """Count int32[nq, n] the bits in which ``queries`` uint8[nq, width] and ``codes`` uint8[n, width] differ."""
+    odd_bytes = codes.shape[1] % _WORD_BYTES
+    if odd_bytes:  # faiss before 1.15 counts whole words only
+        zeros = ((0, 0), (0, _WORD_BYTES - odd_bytes))
+        queries, codes = np.pad(queries, zeros), np.pad(codes, zeros)
     counts = np.empty((len(queries), len(codes)), np.int32)
     pointer = faiss().swig_ptr
     shape = (len(queries), len(codes), codes.shape[1])

@@ -49,24 +49,10 @@ def stored_vectors(flat: Any) -> NDArray[np.float32]:
 
 
 def blob(name: str, index: Any) -> Blob:
-    """The index in faiss's own format, streamed when it is written."""
+    """The index in faiss's own format, streamed when it is written. What the stream raises passes through."""
 
     def write(stream: BinaryIO) -> None:
-        failures: list[OSError] = []
-
-        def put(data: bytes) -> None:
-            try:
-                stream.write(data)
-            except OSError as error:
-                failures.append(error)
-                raise
-
-        try:
-            faiss().write_index(index, faiss().PyCallbackIOWriter(put, _BUFFER_BYTES))
-        except Exception:
-            if failures:  # faiss reports any failure of the stream as its own
-                raise failures[0] from None
-            raise
+        faiss().write_index(index, faiss().PyCallbackIOWriter(stream.write, _BUFFER_BYTES))
 
     return Blob(name, write)
 

@@ -13,6 +13,7 @@ import pytest
 from milvus_node.index import forest, reference
 from milvus_node.index.api import BuildParams, SearchParams, VectorIndex
 from milvus_node.index.factory import build
+from milvus_node.index.ranking import EMPTY
 from mishards.errors import BuildFailed
 from mishards.kinds import IndexType, MetricType
 from mishards.topk import EMPTY_DISTANCE, NO_ID
@@ -95,6 +96,24 @@ def test_graphs_and_trees_return_every_live_row_there_is(
     np.testing.assert_array_equal(np.sort(found.ids[:, :25], axis=1), np.tile(live, (50, 1)))
     assert (found.ids[:, 25:] == NO_ID).all()
     assert (found.distances[:, 25:] == EMPTY_DISTANCE).all()
+
+
+@pytest.mark.parametrize("kind", [IndexType.HNSW, IndexType.RNSG])
+def test_queries_whose_walk_ends_early_are_answered_exactly(
+    kind: IndexType, built: Built, words: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = built(kind, MetricType.L2)
+    walk = index._walk  # type: ignore[attr-defined]  # of graphs only
+
+    def walk_that_ends_early(*arguments: Any) -> Any:
+        keys = walk(*arguments)
+        keys[::2, 7:] = EMPTY
+        return keys
+
+    monkeypatch.setattr(index, "_walk", walk_that_ends_early)
+    found = index.search(words.query, 10, PARAMS)
+    expected = reference.search(MetricType.L2, words.query, words.base, 10)
+    np.testing.assert_array_equal(found.ids[::2], expected.ids[::2])
 
 
 @pytest.mark.parametrize(("kind", "metric"), KINDS)
@@ -202,6 +221,20 @@ def test_what_cannot_be_built_is_refused(
 ) -> None:
     with pytest.raises(BuildFailed, match=message):
         build(kind, metric, sample_of(metric, words, fingerprints).base[:500], params)
+
+
+def test_vectors_that_are_no_numbers_are_refused_by_lists(words: Any) -> None:
+    with pytest.raises(BuildFailed, match=r"IVF_FLAT over L2, \[500, 100\]: .*NaN"):
+        build(IndexType.IVF_FLAT, MetricType.L2, np.full((500, 100), np.nan, np.float32), BuildParams())
+
+
+@pytest.mark.parametrize("metric", [MetricType.IP, MetricType.TANIMOTO])
+def test_flat_is_the_vectors_themselves(metric: MetricType, words: Any, fingerprints: Any) -> None:
+    sample = sample_of(metric, words, fingerprints)
+    index = build(IndexType.FLAT, metric, sample.base, BuildParams())
+    assert index.index_type is (IndexType.BIN_FLAT if metric.is_binary else IndexType.FLAT)
+    assert index.memory_bytes == sample.base.nbytes + 4 * index.rows
+    np.testing.assert_array_equal(index.search(sample.base[:9], 1, PARAMS).ids[:, 0], np.arange(9))
 
 
 @pytest.mark.parametrize("metric", [MetricType.L2, MetricType.JACCARD])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from milvus_node.errors import IndexUnreadable, SegmentDamaged, SegmentMissing
 from milvus_node.index import forest
 from milvus_node.index.api import BuildParams, SearchParams, StorableIndex
+from milvus_node.index.container import read
 from milvus_node.index.factory import build
 from milvus_node.index.file import Shape, load, save
 from mishards.kinds import IndexType, MetricType
@@ -187,6 +189,15 @@ def test_nonsense_is_damaged(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "index").write_bytes(content)
     with pytest.raises(SegmentDamaged):
         load(tmp_path / "index", Shape(MetricType.L2, 1, 8))
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_damaged() -> None:
+    stream = io.BytesIO(container(IndexType.HNSW, faiss=b"0123456789"))
+    _, blobs = read(stream)
+    stream.truncate(len(stream.getvalue()) - 3)
+    assert blobs["faiss"].read(7) == b"0123456"
+    with pytest.raises(SegmentDamaged, match="inside a blob"):
+        blobs["faiss"].read(3)
 
 
 def test_an_index_in_a_file_of_another_type_is_damaged(built: Built, tmp_path: Path) -> None:
