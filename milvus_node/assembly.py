@@ -57,7 +57,7 @@ class Node:
         self._layout = StorageLayout(options.storage.path)
         self._reader = CatalogReader(open_engine(options.metadata_uri))
         self._snapshots = SnapshotCache(self._reader.read)
-        self._catalog = NodeCatalog(self._snapshots)
+        self._catalog = NodeCatalog(self._snapshots, is_writer=options.role is Role.WRITABLE)
         self.cache = SegmentCache(
             lambda collection, segment: load_segment(self._layout, collection, segment), options.cache.cache_size_bytes
         )

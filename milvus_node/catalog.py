@@ -13,8 +13,10 @@ from mishards.errors import CatalogError, CatalogUnavailable
 class NodeCatalog:
     """Snapshots for the node's calls. Safe to use from any thread; nothing waits longer than ``wait_s`` seconds."""
 
-    def __init__(self, cache: SnapshotCache, wait_s: float = 5.0) -> None:
+    def __init__(self, cache: SnapshotCache, *, is_writer: bool, wait_s: float = 5.0) -> None:
+        """``is_writer``: nobody else changes the catalog, and each change of this node is read back before it ends."""
         self._cache = cache
+        self._is_writer = is_writer
         self._wait_s = wait_s
 
     def known(self) -> Snapshot:
@@ -27,7 +29,9 @@ class NodeCatalog:
         return self.refreshed() if current is None else current
 
     def now(self) -> Snapshot:
-        """A snapshot read after this call began; the last good one where the database is away."""
+        """The catalog as it is when this call begins; the last good snapshot where the database is away."""
+        if self._is_writer:
+            return self.known()
         if self._cache.error is not None and self._cache.current is not None:
             return self._cache.current
         try:

@@ -53,7 +53,7 @@ class WritePath:
         # Nothing is read in the background: a test sees what the code under test has asked for.
         self._cache = SnapshotCache(self._reader.read, interval_s=3600)
         self._cache.start()
-        self.catalog = NodeCatalog(self._cache)
+        self.catalog = NodeCatalog(self._cache, is_writer=True)
         self.wal = WriteAheadLog.open(folder / "wal", WalOptions(above_lsn=flushed_lsn(self.catalog.refreshed())))
         self.parts = WriteParts(
             self.catalog,
