@@ -22,6 +22,7 @@ from mishards.errors import StartError
 from mishards.plugins import load
 from mishards.query.choice import Choice
 from mishards.query.explain import Explainer
+from mishards.query.hedge import Hedging
 from mishards.query.lookup import Lookup
 from mishards.query.options import RoutingOptions
 from mishards.query.prepare import Preparation
@@ -29,12 +30,14 @@ from mishards.query.route import Routes
 from mishards.query.search import Searcher
 from mishards.query.snapshots import Snapshots
 from mishards.query.warm import Warmer
+from mishards.rest.application import api_routes, application
+from mishards.rest.server import HttpServer
 from mishards.routing.api import Routing, RoutingPlugin
 from mishards.routing.balance import Balancing, BalancingPlugin
 from mishards.service.admission import Admission
 from mishards.service.commands import Commands
 from mishards.service.dispatch import Dispatcher
-from mishards.service.http import HttpServer, application
+from mishards.service.http import router_routes
 from mishards.service.methods import Parts, entries
 from mishards.service.readiness import Readiness
 from mishards.transport.api import ServerOptions, Transport
@@ -79,7 +82,8 @@ class Router:
         choice = Choice(self.fleet, balancing_for(options.routing.balancing))
         preparation = Preparation(snapshots, routes, choice, forwarder.flush, options.search)
         patience_s = options.health.patience_ms / 1000
-        searcher = Searcher(preparation, snapshots, choice, options.search, patience_s)
+        hedging = Hedging(options.search.hedge)
+        searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience_s)
         lookup = Lookup(self.fleet, options.search.deadline_ms)
         parts = Parts(
             searcher,
@@ -97,10 +101,10 @@ class Router:
                 network.address, max_message_bytes=options.admission.max_message_bytes, reuse_port=network.reuse_port
             ),
         )
-        explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes, options.routing)
-        self._http = (
-            HttpServer(application(self.readiness, explainer), network.http_address) if network.http_address else None
-        )
+        explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
+        api = api_routes(dispatcher, options.admission.max_message_bytes)
+        http = application([*router_routes(self.readiness, explainer), *api])
+        self._http = HttpServer(http, network.http_address) if network.http_address else None
 
     async def start(self) -> str:
         """Listen and begin to follow catalog and discovery; return the bound ``host:port``.
@@ -128,9 +132,9 @@ class Router:
     async def stop(self) -> None:
         """Not ready, then drain, then close. May be repeated."""
         self.readiness.draining = True
-        await self._server.stop(self._options.network.drain_ms / 1000)
-        if self._http is not None:
-            await self._http.stop()
+        grace_s = self._options.network.drain_ms / 1000
+        servers = (self._server, self._http) if self._http is not None else (self._server,)
+        await asyncio.gather(*(server.stop(grace_s) for server in servers))
         await self.fleet.close()
         await asyncio.get_running_loop().run_in_executor(None, self.cache.close)
         self._edges.close()

@@ -68,6 +68,16 @@ class Choice:
 
         return following
 
+    def replica(self, route: Route) -> Next:
+        """Whom to ask for a segment besides those tried: another well node that holds it."""
+
+        def replica(segment: Segment, tried: tuple[str, ...]) -> Node | None:
+            names = route.placement.get(segment.segment_id, ())[: route.replicas]
+            nodes = [self._fleet.get(name) for name in names if name not in tried]
+            return next((node for node in nodes if node is not None and node.usable), None)
+
+        return replica
+
     def _usable(self, group: Group, avoid: frozenset[str]) -> tuple[str, ...]:
         nodes = [self._fleet.get(name) for name in group.owners if name not in avoid]
         return tuple(node.name for node in nodes if node is not None and node.usable)

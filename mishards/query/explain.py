@@ -11,7 +11,6 @@ from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import NoSearchNode
 from mishards.query.choice import Choice
-from mishards.query.options import RoutingOptions
 from mishards.query.route import Route, Routes
 from mishards.query.snapshots import Snapshots
 
@@ -26,14 +25,12 @@ class Explainer:
         cache: SnapshotCache,
         snapshots: Snapshots,
         routes: Routes,
-        options: RoutingOptions,
     ) -> None:
         self._fleet = fleet
         self._choice = choice
         self._cache = cache
         self._snapshots = snapshots
         self._routes = routes
-        self._options = options
 
     async def explain(self, collection: str, tags: Sequence[str], deadline: Deadline) -> dict[str, object]:
         """The segments a search would read: who holds each, in order of preference, who takes over, who is asked now.
@@ -47,7 +44,7 @@ class Explainer:
         found = snapshot.collection(collection)
         route = self._routes.route(snapshot, found, tags, self._choice.owners())
         asked = self._asked(route)
-        replicas = self._options.replicas_of(collection)
+        replicas = route.replicas
         partitions = {partition.table_id: partition.tag for partition in found.partitions}
         return {
             "collection": collection,

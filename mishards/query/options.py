@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from mishards.options import about
+from mishards.query.hedge import HedgeOptions
 
 
 class Consistency(str, enum.Enum):
@@ -43,6 +44,7 @@ class SearchOptions:
     max_results: int = field(
         default=0, metadata=about("most results a search may ask for, query vectors x topk; 0 is no limit", minimum=0)
     )
+    hedge: HedgeOptions = field(default_factory=HedgeOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The segments of a search, by owners. ``placement`` has, for each segment, its owners and who takes over."""
+    """The segments of a search, by owners.
+
+    ``placement`` has, for each segment, its owners, which are the first ``replicas``, and who takes over from them.
+    """
 
     segments: tuple[Segment, ...]
     groups: tuple[Group, ...]
     placement: Placement
+    replicas: int
 
 
 def selected(collection: Collection, tags: Sequence[str]) -> tuple[Partition, ...]:
@@ -46,6 +50,7 @@ def grouped(segments: Sequence[Segment], placement: Placement, replicas: int) ->
         tuple(segments),
         tuple(Group(owners, tuple(found), sum(s.rows for s in found)) for owners, found in groups.items()),
         placement,
+        replicas,
     )
 
 
@@ -65,7 +70,7 @@ def restricted(route: Route, snapshot: Snapshot, files: frozenset[int]) -> Route
         kept = tuple(segment for segment in group.segments if segment.segment_id in wanted)
         if kept:
             groups.append(Group(group.owners, kept, sum(segment.rows for segment in kept)))
-    return Route(segments, tuple(groups), route.placement)
+    return Route(segments, tuple(groups), route.placement, route.replicas)
 
 
 class Routes:

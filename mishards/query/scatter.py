@@ -1,8 +1,9 @@
 """Ask many nodes at once, each for its segments, until every segment is answered.
 
-A part of a search is some segments and the nodes already asked for them. When a node breaks, faults or is found dead
-while it is being waited for, the part goes on at the next candidates at once, in pieces where these differ. All under
-one deadline. Nothing is left out: every segment is answered exactly once, or the whole fails.
+A part of a search is some segments, asked of one node. When that node breaks, faults or is found dead while it is
+being waited for, the part goes on at the next candidates at once, in pieces where these differ. When it merely takes
+long, the pieces may be asked besides it, and whoever is first wins (hedging). All under one deadline. Nothing is left
+out: every segment is answered exactly once, or the whole fails.
 
 Belongs to the event loop; one ``Scatter`` serves one attempt of one search.
 """
@@ -11,72 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import Node
 from mishards.deadline import Deadline
-from mishards.errors import (
-    MalformedReply,
-    NodeError,
-    NodeFault,
-    NodeRejected,
-    NodeTimeout,
-    NodeUnavailable,
-)
-from mishards.query.verdict import Verdict, judge
+from mishards.errors import NodeError, NodeRejected, NodeTimeout
+from mishards.query.answer import Answer, LifeWatch, StaleRoute, reply_of
+from mishards.query.hedge import Hedging
 from mishards.transport.api import Metadata
 from mishards.wire.extensions import REVISION, REVISION_KEY
-from mishards.wire.replies import status_of
 from mishards.wire.search import search_in_files
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One node's encoded reply for some segments."""
-
-    node: str
-    segments: tuple[Segment, ...]
-    reply: bytes
-
-
-class StaleRoute(Exception):
-    """A node no longer has what the snapshot promised, or not yet; ``answers`` are those that came nevertheless."""
-
-    def __init__(self, answers: list[Answer], node: str, reason: str) -> None:
-        super().__init__(reason)
-        self.answers = answers
-        self.node = node
-        self.reason = reason
-
-
-class RefusedByNode(Exception):
-    """A node found fault with the request; ``reply`` says so to the client in the node's words."""
-
-    def __init__(self, reply: bytes) -> None:
-        super().__init__("refused")
-        self.reply = reply
-
-
-class FaultyReply(NodeFault):
-    """A node answered a status that says it is at fault; ``reply`` is what it said."""
-
-    def __init__(self, address: str, reason: str, reply: bytes) -> None:
-        super().__init__(address, reason)
-        self.reply = reply
-
-
-@dataclass(slots=True)
-class Part:
-    """Segments that are asked of the same node, and the names of the nodes asked so far."""
-
-    segments: tuple[Segment, ...]
-    tried: tuple[str, ...] = ()
-
 
 Next = Callable[[Segment, tuple[str, ...]], "Node | None"]
 """The node to ask for a segment, given the names of those already tried; None when there is no other."""
@@ -89,19 +40,47 @@ class Request:
     param: bytes
     deadline: Deadline
     metadata: Metadata
-    patience_s: float
+    revision: int
+    """Of the snapshot that names the segments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Whom to ask when a node fails, and when it takes long: any, and only those that hold the segment."""
+
+    following: Next
+    replica: Next
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Segments asked of one node, the nodes asked so far, and the race with its hedges, if there are any."""
+
+    segments: tuple[Segment, ...]
+    tried: tuple[str, ...] = ()
+    rival: Part | None = None
+    """The part that this one is a piece of and was asked besides."""
+    hedges: list[Part] = field(default_factory=list)
+    collected: list[Answer] = field(default_factory=list)
+    """What the hedges have answered."""
+    failure: NodeError | None = None
+    settled: bool = False
+    call: asyncio.Task[bytes] | None = None
+    timer: asyncio.TimerHandle | None = None
 
 
 class Scatter:
     """One fan-out. ``attempts`` counts the calls made."""
 
-    def __init__(self, request: Request, revision: int, next_node: Next) -> None:
-        """``revision`` is that of the snapshot which names the segments."""
+    def __init__(self, request: Request, candidates: Candidates, hedging: Hedging, patience_s: float) -> None:
+        """``patience_s``: how long a node may take before it is probed for life."""
         self._request = request
-        self._revision = revision
-        self._next = next_node
+        self._candidates = candidates
+        self._hedging = hedging
+        self._patience_s = patience_s
         self._answers: list[Answer] = []
-        self._calls: set[asyncio.Task[bytes]] = set()
+        self._parts: set[Part] = set()
+        self._open = 0
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.attempts = 0
 
@@ -115,116 +94,122 @@ class Scatter:
             DeadlineExceeded: time ran out.
         """
         self._request.deadline.check("the search was sent to nodes")
-        for node, segments in parts:
-            self._ask(node, Part(segments))
+        self._open = len(parts)
         try:
+            for node, segments in parts:
+                self._hedging.called()
+                self._ask(node, Part(segments))
             await self._done
         finally:
-            for call in self._calls:
-                call.cancel()
+            for part in list(self._parts):
+                self._abandon(part)
         return self._answers
 
     def _ask(self, node: Node, part: Part) -> None:
-        loop = asyncio.get_running_loop()
-        request = self._request
+        loop, request = asyncio.get_running_loop(), self._request
         self.attempts += 1
         body = search_in_files([segment.file.id for segment in part.segments], request.param)
         metadata = request.metadata
         if REVISION in node.capabilities:
-            metadata = (*metadata, (REVISION_KEY, str(self._revision)))
-        call = loop.create_task(
-            node.call("SearchInFiles", body, deadline=request.deadline, metadata=metadata),
-            name=f"search-{node.name}",
-        )
-        self._calls.add(call)
+            metadata = (*metadata, (REVISION_KEY, str(request.revision)))
+        call = node.call("SearchInFiles", body, deadline=request.deadline, metadata=metadata)
+        part.call = loop.create_task(call, name=f"search-{node.name}")
         part.tried += (node.name,)
-        watch = _Watch(node, call, request.patience_s)
-        call.add_done_callback(partial(self._answered, node, part, watch))
+        self._parts.add(part)
+        watch = LifeWatch(node, part.call, self._patience_s)
+        part.call.add_done_callback(partial(self._ended, node, part, watch, time.monotonic()))
+        delay_s = self._hedging.delay_s() if part.rival is None else None
+        if delay_s is not None:
+            part.timer = loop.call_later(delay_s, self._hedge, part)
 
-    def _answered(self, node: Node, part: Part, watch: _Watch, call: asyncio.Task[bytes]) -> None:
+    def _ended(self, node: Node, part: Part, watch: LifeWatch, began: float, call: asyncio.Task[bytes]) -> None:
         watch.stop()
-        self._calls.discard(call)
-        if self._done.done():
+        self._parts.discard(part)
+        if part.settled or self._done.done():
             if not call.cancelled():
-                call.exception()
+                call.exception()  # looked at, so that asyncio does not complain
             return
         try:
-            reply = self._reply_of(node, watch, call)
-        except (StaleRoute, RefusedByNode, NodeRejected, NodeTimeout) as error:
-            self._done.set_exception(error)
-        except NodeError as error:
-            self._go_on(node, part, error)
+            try:
+                reply = reply_of(node, call)
+            except (NodeRejected, NodeTimeout):
+                raise
+            except NodeError as error:
+                self._failed(node, part, error)
+            else:
+                self._hedging.took(time.monotonic() - began)
+                self._won(part, Answer(node.name, part.segments, reply))
+        except StaleRoute as stale:
+            stale.answers = self._answers
+            self._done.set_exception(stale)
         except Exception as error:  # noqa: BLE001 - a callback has no caller: whoever waits for the search gets it
             self._done.set_exception(error)
-        else:
-            self._answers.append(Answer(node.name, part.segments, reply))
-            if not self._calls:
-                self._done.set_result(None)
 
-    def _reply_of(self, node: Node, watch: _Watch, call: asyncio.Task[bytes]) -> bytes:
-        address = node.record.address
-        if call.cancelled():
-            raise NodeUnavailable(address, "it answers neither the search nor a probe" if watch.dead else "cancelled")
-        failure = call.exception()
-        if failure is not None:
-            raise failure
-        reply = call.result()
-        try:
-            code, reason = status_of("SearchInFiles", reply)
-        except MalformedReply as error:
-            node.faulted(str(error))
-            raise NodeFault(address, f"its reply is no message: {error}") from error
-        verdict = judge(code, reason)
-        if verdict is Verdict.REFUSED:
-            raise RefusedByNode(reply)
-        if verdict is Verdict.STALE:
-            raise StaleRoute(self._answers, node.name, reason)
-        if verdict is Verdict.FAULT:
-            node.faulted(reason)
-            raise FaultyReply(address, reason, reply)
-        node.answered()
-        return reply
+    def _won(self, part: Part, answer: Answer) -> None:
+        root = part.rival
+        if root is None:
+            self._settle(part, [answer])
+            return
+        part.settled = True
+        root.collected.append(answer)
+        if len(root.collected) == len(root.hedges):
+            self._settle(root, root.collected)
+
+    def _settle(self, part: Part, answers: list[Answer]) -> None:
+        for racing in (part, *part.hedges):
+            self._abandon(racing)
+        self._answers += answers
+        self._open -= 1
+        if not self._open and not self._done.done():
+            self._done.set_result(None)
+
+    def _abandon(self, part: Part) -> None:
+        part.settled = True
+        if part.timer is not None:
+            part.timer.cancel()
+        if part.call is not None:
+            part.call.cancel()
+
+    def _failed(self, node: Node, part: Part, error: NodeError) -> None:
+        root = part.rival
+        if root is None:
+            part.failure = error
+            if not part.hedges:
+                self._go_on(node, part, error)
+        else:
+            for hedge in root.hedges:
+                self._abandon(hedge)
+            root.hedges, root.collected = [], []
+            root.tried += tuple(name for name in part.tried if name not in root.tried)
+            if root.failure is not None:
+                self._go_on(node, root, root.failure)
 
     def _go_on(self, node: Node, part: Part, error: NodeError) -> None:
-        """Ask the next candidates for what ``node`` did not answer."""
+        """Ask the next candidates for what a node did not answer."""
+        pieces = self._pieces(part, self._candidates.following)
+        if pieces is None:
+            raise error
+        names = ",".join(following.name for following, _ in pieces)
+        log.warning("failover from=%s to=%s segments=%d: %s", node.name, names, len(part.segments), error)
+        self._abandon(part)
+        self._open += len(pieces) - 1
+        for following, segments in pieces:
+            self._ask(following, Part(segments, part.tried))
+
+    def _hedge(self, part: Part) -> None:
+        """Ask other replicas for a part that takes long, where every segment of it has one and the budget allows."""
+        pieces = None if part.settled else self._pieces(part, self._candidates.replica)
+        if not pieces or not self._hedging.spend():
+            return
+        part.hedges = [Part(segments, part.tried, rival=part) for _, segments in pieces]
+        for (node, _), hedge in zip(pieces, part.hedges, strict=True):
+            self._ask(node, hedge)
+
+    def _pieces(self, part: Part, choose: Next) -> list[tuple[Node, tuple[Segment, ...]]] | None:
         pieces: dict[str, tuple[Node, list[Segment]]] = {}
         for segment in part.segments:
-            following = self._next(segment, part.tried)
-            if following is None:
-                self._done.set_exception(error)
-                return
-            pieces.setdefault(following.name, (following, []))[1].append(segment)
-        log.warning(
-            "failover from=%s to=%s segments=%d error=%s", node.name, ",".join(pieces), len(part.segments), error
-        )
-        for following, segments in pieces.values():
-            self._ask(following, Part(tuple(segments), part.tried))
-
-
-class _Watch:
-    """Probes a node that takes long to answer, and cancels the call when the node is dead."""
-
-    def __init__(self, node: Node, call: asyncio.Task[bytes], patience_s: float) -> None:
-        self._node = node
-        self._call = call
-        self._patience_s = patience_s
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(patience_s, self._ask)
-        self.dead = False
-
-    def stop(self) -> None:
-        """The call has ended."""
-        self._timer.cancel()
-
-    def _ask(self) -> None:
-        self._node.probe().add_done_callback(self._told)
-
-    def _told(self, probe: asyncio.Task[bool]) -> None:
-        if self._call.done():
-            return
-        if probe.cancelled() or probe.result():
-            self._timer = self._loop.call_later(self._patience_s, self._ask)
-            return
-        self.dead = True
-        self._node.broke("it answers neither a search nor a probe")
-        self._call.cancel()
+            node = choose(segment, part.tried)
+            if node is None:
+                return None
+            pieces.setdefault(node.name, (node, []))[1].append(segment)
+        return [(node, tuple(segments)) for node, segments in pieces.values()]

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import passed_on
+from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId, NodeFault, NodeUnavailable, NoSearchNode
 from mishards.query import trace
+from mishards.query.answer import Answer, FaultyReply, RefusedByNode, StaleRoute
 from mishards.query.choice import Choice
+from mishards.query.hedge import Hedging
 from mishards.query.options import SearchOptions
 from mishards.query.prepare import Preparation, Wanted
-from mishards.query.scatter import Answer, FaultyReply, RefusedByNode, Request, Scatter, StaleRoute
+from mishards.query.scatter import Candidates, Request, Scatter
 from mishards.query.snapshots import Snapshots
 from mishards.transport.api import Call
 from mishards.wire.merge import merge_results
@@ -37,12 +40,14 @@ class Searcher:
         preparation: Preparation,
         snapshots: Snapshots,
         choice: Choice,
+        hedging: Hedging,
         options: SearchOptions,
         patience_s: float,
     ) -> None:
         self._preparation = preparation
         self._snapshots = snapshots
         self._choice = choice
+        self._hedging = hedging
         self._options = options
         self._patience_s = patience_s
 
@@ -60,9 +65,8 @@ class Searcher:
     async def _reply(self, call: Call, envelope: SearchEnvelope, files: frozenset[int] | None) -> bytes:
         deadline = call.deadline.earlier(self._options.deadline_ms / 1000)
         wanted = await self._preparation.prepared(envelope, files, deadline)
-        request = Request(envelope.raw, deadline, passed_on(call.metadata), self._patience_s)
         try:
-            answers = await self._answered(wanted, request)
+            answers = await self._answered(wanted, call, deadline)
         except RefusedByNode as refusal:
             return refusal.reply
         except FaultyReply as fault:
@@ -72,20 +76,22 @@ class Searcher:
         replies = [answer.reply for answer in answers]
         return merge_results(replies, envelope.topk, wanted.params.metric.larger_is_nearer)
 
-    async def _answered(self, wanted: Wanted, request: Request) -> list[Answer]:
+    async def _answered(self, wanted: Wanted, call: Call, deadline: Deadline) -> list[Answer]:
         """Answers that cover every segment once."""
         answers: list[Answer] = []
-        waited_until = request.deadline.earlier(self._options.node_wait_ms / 1000)
+        waited_until = deadline.earlier(self._options.node_wait_ms / 1000)
         behind: list[str] = []
+        metadata = passed_on(call.metadata)
         while True:
             try:
+                request = Request(wanted.envelope.raw, deadline, metadata, wanted.snapshot.revision)
                 answers += await self._asked(wanted, answers, request, frozenset(behind[1:]))
             except StaleRoute as found:
                 behind.append(found.node)
                 if len(behind) > _STALE_ROUNDS:
                     raise NodeFault(found.node, f"it has not what the catalog has: {found.reason}") from found
                 log.info("stale route node=%s reason=%r", found.node, found.reason)
-                wanted = await self._preparation.anew(wanted, request.deadline)
+                wanted = await self._preparation.anew(wanted, deadline)
                 answers = _still_right([*answers, *found.answers], wanted.route.segments)
             except (NodeUnavailable, NoSearchNode):
                 if waited_until.remaining() <= 0:
@@ -95,7 +101,7 @@ class Searcher:
             else:
                 if not self._outdated(wanted, answers):
                     return answers
-                wanted = await self._preparation.anew(wanted, request.deadline)
+                wanted = await self._preparation.anew(wanted, deadline)
                 answers = _still_right(answers, wanted.route.segments)
 
     async def _asked(
@@ -109,7 +115,8 @@ class Searcher:
                 parts.append((node, missing))
         if not parts:
             return []
-        scatter = Scatter(request, wanted.snapshot.revision, self._choice.following(wanted.route, avoid))
+        candidates = Candidates(self._choice.following(wanted.route, avoid), self._choice.replica(wanted.route))
+        scatter = Scatter(request, candidates, self._hedging, self._patience_s)
         try:
             return await scatter.run(parts)
         finally:

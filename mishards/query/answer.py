@@ -1,0 +1,106 @@
+"""One node's reply to its share of a search: an answer, or why it is none."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from mishards.catalog.snapshot import Segment
+from mishards.cluster.node import Node
+from mishards.errors import MalformedReply, NodeFault, NodeUnavailable
+from mishards.query.verdict import Verdict, judge
+from mishards.wire.replies import status_of
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One node's encoded reply for some segments."""
+
+    node: str
+    segments: tuple[Segment, ...]
+    reply: bytes
+
+
+class StaleRoute(Exception):
+    """A node no longer has what the snapshot promised, or not yet; ``answers`` are those that others gave."""
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(reason)
+        self.answers: list[Answer] = []
+        self.node = node
+        self.reason = reason
+
+
+class RefusedByNode(Exception):
+    """A node found fault with the request; ``reply`` says so to the client in the node's words."""
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__("refused")
+        self.reply = reply
+
+
+class FaultyReply(NodeFault):
+    """A node answered a status that says it is at fault; ``reply`` is what it said."""
+
+    def __init__(self, address: str, reason: str, reply: bytes) -> None:
+        super().__init__(address, reason)
+        self.reply = reply
+
+
+def reply_of(node: Node, call: asyncio.Task[bytes]) -> bytes:
+    """The reply of a call that has ended, judged; the node's health learns of it.
+
+    Raises:
+        StaleRoute, RefusedByNode, FaultyReply: by what the reply says.
+        NodeError: there is no reply.
+    """
+    address = node.record.address
+    if call.cancelled():
+        raise NodeUnavailable(address, "it answers neither the search nor a probe")
+    failure = call.exception()
+    if failure is not None:
+        raise failure
+    reply = call.result()
+    try:
+        code, reason = status_of("SearchInFiles", reply)
+    except MalformedReply as error:
+        node.faulted(str(error))
+        raise NodeFault(address, f"its reply is no message: {error}") from error
+    verdict = judge(code, reason)
+    if verdict is Verdict.REFUSED:
+        raise RefusedByNode(reply)
+    if verdict is Verdict.STALE:
+        raise StaleRoute(node.name, reason)
+    if verdict is Verdict.FAULT:
+        node.faulted(reason)
+        raise FaultyReply(address, reason, reply)
+    node.answered()
+    return reply
+
+
+class LifeWatch:
+    """Probes a node that takes long to answer, and cancels the call when the node is dead."""
+
+    def __init__(self, node: Node, call: asyncio.Task[bytes], patience_s: float) -> None:
+        """Watch a call from now on; ``stop`` ends it."""
+        self._node = node
+        self._call = call
+        self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(patience_s, self._ask)
+
+    def stop(self) -> None:
+        """The call has ended."""
+        self._timer.cancel()
+
+    def _ask(self) -> None:
+        self._node.probe().add_done_callback(self._told)
+
+    def _told(self, probe: asyncio.Task[bool]) -> None:
+        if self._call.done():
+            return
+        if probe.cancelled() or probe.result():
+            self._timer = self._loop.call_later(self._patience_s, self._ask)
+            return
+        self._node.broke("it answers neither a search nor a probe")
+        self._call.cancel()
