@@ -194,6 +194,10 @@ def test_flat_asks_for_nothing_and_keeps_everything():
     assert search_params(IndexType.FLAT, L2, 7, '{"nprobe": "x"}').raw == {"nprobe": "x"}
 
 
+def test_an_index_that_only_other_servers_build_asks_for_nothing():
+    assert search_params(IndexType.SPTAG_KDT, L2, 7, '{"nprobe": 1}').nprobe is None
+
+
 def test_only_a_flat_collection_takes_another_metric():
     text = '{"metric_type": 2, "nprobe": 1}'
     assert search_params(IndexType.FLAT, L2, 7, text).metric is MetricType.IP

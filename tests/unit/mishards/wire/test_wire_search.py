@@ -140,6 +140,11 @@ def test_the_vectors_of_a_forwarded_search_are_a_view_of_what_arrived():
     assert np.shares_memory(vectors, np.frombuffer(raw, np.uint8))
 
 
+def test_a_file_id_that_is_no_text_is_malformed():
+    with pytest.raises(MalformedRequest, match="is no SearchInFilesParam"):
+        SearchInFilesEnvelope.scan(b"\x0a\x01\xff\x12\x00")
+
+
 def test_a_search_in_no_files_is_never_made():
     with pytest.raises(ValueError, match="no files"):
         search_in_files([], b"")

@@ -87,6 +87,11 @@ def test_rows_that_are_written_in_another_way_mean_the_same(records):
     np.testing.assert_array_equal(float_rows(_rows(*records), 2), [[1, 2], [1, 2]])
 
 
+def test_bytes_that_are_written_in_another_way_mean_the_same():
+    rows = _rows(_bytes(b"ab"), b"\x18\x05" + _bytes(b"cd").SerializeToString())
+    assert binary_rows(rows, 16).tolist() == [list(b"ab"), list(b"cd")]
+
+
 def test_rows_with_another_field_between_them_are_all_read():
     one, two = (b"\x1a\x06" + _floats(value).SerializeToString() for value in (1, 2))
     raw = one + b"\x20\x05" + two + b"\x0a\x01c"
