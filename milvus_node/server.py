@@ -11,7 +11,10 @@ from milvus_node.config import NodeOptions
 from milvus_node.service.commands import CAPABILITIES
 from mishards.discovery.api import Announcer, NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import announcer_for
-from mishards.transport.api import ServerOptions
+from mishards.rest.application import api_routes, application
+from mishards.rest.health import health_routes
+from mishards.rest.server import HttpServer
+from mishards.transport.api import Handler, Server, ServerOptions
 from mishards.transport.grpcio import GrpcioTransport
 
 log = logging.getLogger(__name__)
@@ -31,17 +34,29 @@ async def run(options: NodeOptions) -> None:
     node = Node(options)
     try:
         dispatcher = await asyncio.to_thread(node.open)
-        server = GrpcioTransport().server(
-            dispatcher,
-            ServerOptions(address=options.address, max_message_bytes=options.calls.max_message_bytes),
-        )
-        address = await server.start()
+        servers = _servers(options, dispatcher, stopping)
         try:
-            await _serve(options, announcer, address, stopping)
+            addresses = [await server.start() for server in servers]
+            log.info("listening on %s", ", ".join(addresses))
+            await _serve(options, announcer, addresses[0], stopping)
         finally:
-            await server.stop(options.drain_s)
+            await asyncio.gather(*(server.stop(options.drain_s) for server in servers))
     finally:
         await asyncio.to_thread(node.close)
+
+
+def _servers(options: NodeOptions, handler: Handler, stopping: asyncio.Event) -> list[Server]:
+    """The gRPC server, and after it the HTTP server where there is to be one."""
+    limit = options.calls.max_message_bytes
+    grpc = GrpcioTransport().server(handler, ServerOptions(address=options.address, max_message_bytes=limit))
+    if not options.http_address:
+        return [grpc]
+
+    def problems() -> list[str]:
+        return ["this node is stopping"] if stopping.is_set() else []
+
+    routes = [*health_routes(problems, warnings=list), *api_routes(handler, limit)]
+    return [grpc, HttpServer(application(routes), options.http_address)]
 
 
 async def _serve(options: NodeOptions, announcer: Announcer | None, address: str, stopping: asyncio.Event) -> None:

@@ -1,0 +1,35 @@
+"""The bodies of answers that succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+OK_BODY: Mapping[str, Any] = {"message": "OK", "code": 0}
+"""What is said where there is nothing to say."""
+
+_JSON = "application/json"
+
+
+def ok(content: object = OK_BODY, status: int = HTTPStatus.OK) -> Response:
+    """Answer an object; numpy arrays in it become arrays of numbers."""
+    return json_text(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status)
+
+
+def json_text(text: str | bytes, status: int = HTTPStatus.OK) -> Response:
+    """Answer what is JSON already."""
+    return Response(text, status, media_type=_JSON)
+
+
+def created(content: object = OK_BODY) -> Response:
+    """Answer that something has been made."""
+    return ok(content, HTTPStatus.CREATED)
+
+
+def nothing() -> Response:
+    """Answer that something is gone."""
+    return Response(status_code=HTTPStatus.NO_CONTENT)

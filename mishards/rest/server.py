@@ -1,0 +1,80 @@
+"""An HTTP server on the running event loop, for an application of this package."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from mishards.errors import StartError
+
+_MAX_HEADERS_BYTES = 128 << 10
+"""Request line and headers; a thousand ids in a query take 20 kB."""
+_KEEP_ALIVE_S = 75
+"""Longer than clients keep a connection that they do not use, so that it is they who close it."""
+_TEARDOWN_S = 5.0
+
+
+class HttpServer:
+    """Serves one application at one address. All methods belong to one event loop."""
+
+    def __init__(self, app: ASGIApp, address: str) -> None:
+        """Nothing listens yet; ``address`` is ``host:port``, where port 0 is any free one."""
+        self._address = address
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            h11_max_incomplete_event_size=_MAX_HEADERS_BYTES,
+        )
+        self._server = uvicorn.Server(config)
+        # Signals belong to the program, not to one of its servers.
+        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # same shape
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Listen; return the bound ``host:port``. Raises StartError when the address cannot be had."""
+        listener = _listen(self._address)
+        self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]), name="http")
+        host, port = listener.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new requests, let those under way end within ``grace_s`` seconds, cancel the rest. May be repeated."""
+        if self._task is None:
+            return
+        self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]  # goes to asyncio.wait_for
+        self._server.should_exit = True
+        await asyncio.wait([self._task], timeout=grace_s + _TEARDOWN_S)
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise _cannot_listen(address, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+        listener.listen(128)
+    except (OSError, ValueError, OverflowError) as error:
+        listener.close()
+        raise _cannot_listen(address, error) from error
+    return listener
+
+
+def _cannot_listen(address: str, error: Exception) -> StartError:
+    reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+    return StartError(f"cannot listen on {address} for HTTP: {reason}")
