@@ -31,12 +31,15 @@ from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
 from milvus_node.service.searches import SearchCalls
 from milvus_node.service.writes import WriteCalls
+from milvus_node.settings.keys import size_of
+from milvus_node.settings.options import values_of, with_saved
+from milvus_node.settings.store import Settings, saved, this_machine
 from milvus_node.storage.layout import StorageLayout
 from milvus_node.storage.lock import FolderLock
 from milvus_node.storage.sweep import sweep
 from mishards.catalog.cache import SnapshotCache
 from mishards.catalog.definitions import DefinitionWriter
-from mishards.catalog.engine import open_engine
+from mishards.catalog.engine import open_engine, where
 from mishards.catalog.files import FileWriter
 from mishards.catalog.reader import CatalogReader
 from mishards.catalog.transaction import WritableCatalog
@@ -52,10 +55,19 @@ class Node:
     """One node's parts. ``open`` and ``close`` block; the dispatcher belongs to one event loop."""
 
     def __init__(self, options: NodeOptions) -> None:
-        """Nothing is opened yet."""
-        self._options = options
+        """Read what ``set_config`` changed before; nothing else is opened yet."""
+        self._settings_folder = options.storage.path / "conf" if options.role is Role.WRITABLE else None
+        changed = saved(self._settings_folder) if self._settings_folder else {}
+        options = self._options = with_saved(options, changed)
         self._layout = StorageLayout(options.storage.path)
-        self._reader = CatalogReader(open_engine(options.metadata_uri))
+        engine = open_engine(options.metadata_uri)
+        self._reader = CatalogReader(engine)
+        self._settings = Settings(
+            {**values_of(options, where(engine)), **changed},
+            this_machine(lambda: frozenset(self._catalog.known().collections)),
+            self._settings_folder,
+            self._apply,
+        )
         self._snapshots = SnapshotCache(self._reader.read)
         self._catalog = NodeCatalog(self._snapshots, is_writer=options.role is Role.WRITABLE)
         self.cache = SegmentCache(
@@ -72,6 +84,7 @@ class Node:
         self._lock: FolderLock | None = None
         self._parts: WriteParts | None = None
         self._flusher: Flusher | None = None
+        self._rows: RowWriter | None = None
         self._maintenance: Maintenance | None = None
 
     def open(self) -> Dispatcher:
@@ -108,12 +121,20 @@ class Node:
         recover(parts, flusher, options.cache.insert_buffer_size_bytes)
         self._sweep()
         self._maintenance.start()
-        rows = RowWriter(parts, flusher, options.cache.insert_buffer_size_bytes)
+        rows = self._rows = RowWriter(parts, flusher, options.cache.insert_buffer_size_bytes)
         return write_routes(
             WriteDefinitions(self._catalog, collections),
             WriteCalls(self._catalog, rows, flusher, rewriter),
             self._pools,
         )
+
+    def _apply(self, name: str, value: str) -> None:
+        """Act on a setting that needs no restart."""
+        size = size_of(value) or 0
+        if name == "cache.cache_size":
+            self.cache.resize(size)
+        elif name == "cache.insert_buffer_size" and self._rows is not None:
+            self._rows.buffer_bytes = size
 
     def _sweep(self) -> None:
         retired = self._parts.files.retired(0) if self._parts else []
@@ -133,7 +154,7 @@ class Node:
             SearchCalls(catalog, searcher, self.cache),
             SearchByIdCalls(catalog, rows, searcher),
             rows,
-            Commands(self._options.role.value, lambda: self._running.names(without="Cmd")),
+            Commands(self._options.role.value, lambda: self._running.names(without="Cmd"), self._settings),
         )
 
     def close(self) -> None:

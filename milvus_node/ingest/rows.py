@@ -45,7 +45,7 @@ class RowWriter:
         """``buffer_bytes``: more than this in the insert buffer is flushed before another row is accepted."""
         self._parts = parts
         self._flusher = flusher
-        self._buffer_bytes = buffer_bytes
+        self.buffer_bytes = buffer_bytes
 
     def insert(self, collection: Collection, tag: str, ids: Ids | None, vectors: RowBytes, deadline: Deadline) -> Ids:
         """Accept rows of uint8[n, row bytes]; give ids where the caller has none; return int64[n].
@@ -109,12 +109,12 @@ class RowWriter:
         return current
 
     def _make_room(self) -> None:
-        if self._parts.buffer.nbytes <= self._buffer_bytes:
+        if self._parts.buffer.nbytes <= self.buffer_bytes:
             return
         try:
             self._flusher.flush_all()
         except MishardsError:
-            if self._parts.buffer.nbytes > self._buffer_bytes:
+            if self._parts.buffer.nbytes > self.buffer_bytes:
                 raise
 
 

@@ -123,6 +123,12 @@ class SegmentCache:
                 if self._entries[key].pins == 0:
                     self._remove(key)
 
+    def resize(self, capacity_bytes: int) -> None:
+        """Keep at most this much from now on."""
+        with self._lock:
+            self._capacity_bytes = capacity_bytes
+            self._shrink()
+
     @property
     def usage(self) -> CacheUsage:
         """What is held now."""

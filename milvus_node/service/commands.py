@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from milvus_node.settings.store import Settings
+from mishards.errors import CommandError
 from mishards.transport.api import Call
 from mishards.wire.extensions import CAPABILITIES_COMMAND, REVISION
 from mishards.wire.protos import milvus_pb2 as pb
@@ -21,8 +23,9 @@ CAPABILITIES = (REVISION,)
 class Commands:
     """Answers ``Cmd``. Safe from any thread."""
 
-    def __init__(self, role: str, running: Callable[[], list[str]]) -> None:
+    def __init__(self, role: str, running: Callable[[], list[str]], settings: Settings) -> None:
         """``running`` lists the calls under way."""
+        self._settings = settings
         self._fixed: Mapping[str, Callable[[], str]] = {
             "version": lambda: SERVER_VERSION,
             "status": lambda: "OK",
@@ -37,9 +40,24 @@ class Commands:
     def cmd(self, call: Call) -> bytes:
         """Cmd; an unknown text is answered so, with success, as the protocol has it."""
         text = pb.Command.FromString(call.request).cmd
+        return pb.StringReply(status=ok_status(), string_reply=self._answer(text)).SerializeToString()
+
+    def _answer(self, text: str) -> str:
+        words = text.split(" ")
+        if words[0] == "get_config":
+            self._check(text, well_formed=len(words) == 2 and (words[1] == "*" or "." in words[1]))
+            return self._settings.get(words[1])
+        if words[0] == "set_config":
+            self._check(text, well_formed=len(words) == 3 and "." in words[1])
+            self._settings.set(words[1], words[2])
+            return ""
         answer = self._fixed.get(text)
-        reply = "Unknown command" if answer is None else answer()
-        return pb.StringReply(status=ok_status(), string_reply=reply).SerializeToString()
+        return "Unknown command" if answer is None else answer()
+
+    @staticmethod
+    def _check(text: str, *, well_formed: bool) -> None:
+        if not well_formed:
+            raise CommandError(f"Invalid command: {text}")
 
 
 def _system_info() -> str:

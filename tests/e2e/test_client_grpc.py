@@ -273,3 +273,14 @@ def test_an_unknown_collection_is_said_to_be_unknown(client: RemoteClient) -> No
     ):
         reply = client.call(method, collection_name="nowhere", **arguments)
         assert (method, reply.code, reply.message) == (method, 4, text)
+
+
+def test_configuration_is_read_and_changed(client: RemoteClient) -> None:
+    assert client.call("get_config", parent_key="cache", child_key="cache_size").value == "4GB"
+    assert client.call("set_config", parent_key="cache", child_key="cache_size", value="3GB").ok
+    assert client.call("get_config", parent_key="cache", child_key="cache_size").value == "3GB"
+    assert client.call("set_config", parent_key="cache", child_key="cache_size", value="4GB").ok
+    wrong = client.call("set_config", parent_key="cache", child_key="cache_size", value="many")
+    assert wrong.code == 5
+    unknown = client.call("get_config", parent_key="cache", child_key="nothing")
+    assert (unknown.code, unknown.message) == (1, "Config node invalid: cache.nothing")
