@@ -1,4 +1,4 @@
-"""Calls into faiss in the terms of this package: keys out, deleted rows in, memory views, streams.
+"""Calls into faiss in the terms of this package: answers out, deleted rows in, memory views, streams.
 
 The functions take and return faiss objects as they are; only the adapters of this package use them.
 """
@@ -14,8 +14,9 @@ from milvus_node.errors import SegmentDamaged
 from milvus_node.index.api import Deleted
 from milvus_node.index.container import Blob, BlobReader
 from milvus_node.index.engine import faiss
-from milvus_node.index.ranking import Keys, pack, ranked
+from milvus_node.index.ranking import pack, ranked, strictly_ranked, to_topk
 from mishards.kinds import MetricType
+from mishards.topk import TopK
 
 _BUFFER_BYTES = 1 << 20
 
@@ -33,12 +34,17 @@ def metric_of(metric: MetricType) -> int:
     return int(faiss().METRIC_INNER_PRODUCT if metric.larger_is_nearer else faiss().METRIC_L2)
 
 
-def search(index: Any, x: NDArray[np.float32], k: int, metric: MetricType, params: Any = None) -> Keys:
-    """Ranked keys [nq, k] of what ``index`` finds."""
+def search(index: Any, x: NDArray[np.float32], k: int, metric: MetricType, params: Any = None) -> TopK:
+    """What ``index`` finds, [nq, k], in the order (distance, row)."""
+    larger_is_nearer = metric.larger_is_nearer
     distances, rows = index.search(x, k, params=params)
-    if not metric.larger_is_nearer:
+    if strictly_ranked(distances, rows, larger_is_nearer=larger_is_nearer):
+        return TopK(rows, distances)
+    if not larger_is_nearer:
         np.maximum(distances, 0, out=distances)  # what codes approximate may come out just below
-    return ranked(pack(distances, rows, larger_is_nearer=metric.larger_is_nearer), k)
+    return to_topk(
+        ranked(pack(distances, rows, larger_is_nearer=larger_is_nearer), k), larger_is_nearer=larger_is_nearer
+    )
 
 
 def stored_vectors(flat: Any) -> NDArray[np.float32]:

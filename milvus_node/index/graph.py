@@ -20,7 +20,7 @@ from milvus_node.index.api import BuildParams, Deleted, SearchParams, Vectors, c
 from milvus_node.index.container import Blob
 from milvus_node.index.engine import faiss, one_thread
 from milvus_node.index.flat import FlatIndex
-from milvus_node.index.ranking import EMPTY, Keys, ranked, rows_of, to_topk
+from milvus_node.index.ranking import EMPTY, pack, ranked, to_topk
 from mishards.kinds import IndexType, MetricType
 from mishards.topk import NO_ID, TopK
 
@@ -64,7 +64,7 @@ class _GraphIndex(ABC):
             candidates = (candidates + _SPARE) * self.rows // max(1, live)
         if candidates > self.rows // 2:
             return self._exact.search(x, k, params, deleted=deleted)
-        answer = to_topk(self._walk(x, k, candidates, deleted), larger_is_nearer=self.metric.larger_is_nearer)
+        answer = self._walk(x, k, candidates, deleted)
         short = np.flatnonzero(answer.ids[:, min(k, live) - 1] == NO_ID)
         if len(short):
             exact = self._exact.search(x[short], k, params, deleted=deleted)
@@ -87,8 +87,8 @@ class _GraphIndex(ABC):
         """The candidates that the caller wants a walk to keep."""
 
     @abstractmethod
-    def _walk(self, x: NDArray[np.float32], k: int, candidates: int, deleted: Deleted | None) -> Keys:
-        """Ranked keys [nq, k] of the live rows among ``candidates``."""
+    def _walk(self, x: NDArray[np.float32], k: int, candidates: int, deleted: Deleted | None) -> TopK:
+        """The k nearest live rows among ``candidates``, [nq, k]."""
 
 
 class HnswIndex(_GraphIndex):
@@ -105,7 +105,7 @@ class HnswIndex(_GraphIndex):
     def _wanted(self, params: SearchParams) -> int:
         return params.ef
 
-    def _walk(self, x: NDArray[np.float32], k: int, candidates: int, deleted: Deleted | None) -> Keys:
+    def _walk(self, x: NDArray[np.float32], k: int, candidates: int, deleted: Deleted | None) -> TopK:
         given = faiss().SearchParametersHNSW(efSearch=candidates)
         live = None if deleted is None else faiss_calls.LiveRows(deleted)  # alive until the search returns
         if live is not None:
@@ -132,11 +132,16 @@ class NsgIndex(_GraphIndex):
     def _wanted(self, params: SearchParams) -> int:
         return params.search_length if self._is_graph else self.rows
 
-    def _walk(self, x: NDArray[np.float32], k: int, candidates: int, deleted: Deleted | None) -> Keys:
-        keys = faiss_calls.search(self._index, x, candidates, self.metric)
-        if deleted is not None:
-            keys[deleted[rows_of(keys)]] = EMPTY
-        return ranked(keys, k)
+    def _walk(self, x: NDArray[np.float32], k: int, candidates: int, deleted: Deleted | None) -> TopK:
+        found, larger_is_nearer = (
+            faiss_calls.search(self._index, x, candidates, self.metric),
+            self.metric.larger_is_nearer,
+        )
+        if deleted is None:
+            return TopK(found.ids[:, :k], found.distances[:, :k])
+        keys = pack(found.distances, found.ids, larger_is_nearer=larger_is_nearer)
+        keys[deleted[found.ids]] = EMPTY
+        return to_topk(ranked(keys, k), larger_is_nearer=larger_is_nearer)
 
 
 def build_hnsw(metric: MetricType, vectors: NDArray[np.float32], params: BuildParams) -> HnswIndex:

@@ -19,7 +19,6 @@ from milvus_node.index import faiss_calls
 from milvus_node.index.api import BuildParams, Deleted, SearchParams, Vectors, check_search
 from milvus_node.index.container import Blob
 from milvus_node.index.engine import BLAS_FROM_QUERIES, faiss, one_thread
-from milvus_node.index.ranking import to_topk
 from milvus_node.index.sampling import training_sample
 from milvus_node.index.tuning import tuned_nbits, tuned_nlist
 from mishards.errors import BuildFailed
@@ -70,8 +69,7 @@ class IvfIndex:
         live = None if deleted is None else faiss_calls.LiveRows(deleted)  # alive until the search returns
         if live is not None:
             given.sel = live.selector
-        keys = faiss_calls.search(self._index, x, k, self.metric, given)
-        return to_topk(keys, larger_is_nearer=self.metric.larger_is_nearer)
+        return faiss_calls.search(self._index, x, k, self.metric, given)
 
     def blobs(self) -> Sequence[Blob]:
         """One part, in faiss's format."""

@@ -73,6 +73,16 @@ def to_topk(keys: Keys, *, larger_is_nearer: bool = False) -> TopK:
     return TopK(ids=rows_of(keys), distances=distances_of(keys, larger_is_nearer=larger_is_nearer))
 
 
+def strictly_ranked(distances: NDArray[np.float32], rows: NDArray[np.int64], *, larger_is_nearer: bool = False) -> bool:
+    """Are the hits [nq, k] already as ranking would leave them: full, in order, no ties, no NaN, none below 0?"""
+    near, far = distances[:, :-1], distances[:, 1:]
+    if rows[:, -1].min() < 0:
+        return False
+    if larger_is_nearer:
+        return bool((near > far).all() and (distances[:, 0] >= -np.inf).all())
+    return bool((near < far).all() and (distances[:, 0] >= 0).all())
+
+
 class Nearest:
     """Collects keys block by block and holds little more than the k smallest of each query. For one thread."""
 

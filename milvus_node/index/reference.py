@@ -15,7 +15,11 @@ from mishards.topk import EMPTY_DISTANCE, NO_ID, TopK
 
 def distances(metric: MetricType, queries: Vectors, vectors: Vectors) -> NDArray[np.float64]:
     """Distances float64[nq, n]; NaN where a row is no match of SUBSTRUCTURE or SUPERSTRUCTURE."""
-    return np.array([_distances_of_one(metric, query, vectors) for query in queries])
+    if not metric.is_binary:
+        y = vectors.astype(np.float64)
+        return np.array([_of_floats(metric, query.astype(np.float64), y) for query in queries])
+    bits = np.unpackbits(vectors.astype(np.uint8), axis=1).astype(bool)
+    return np.array([_of_bits(metric, np.unpackbits(query.astype(np.uint8)).astype(bool), bits) for query in queries])
 
 
 def search(metric: MetricType, queries: Vectors, vectors: Vectors, k: int, *, deleted: Deleted | None = None) -> TopK:
@@ -33,12 +37,11 @@ def search(metric: MetricType, queries: Vectors, vectors: Vectors, k: int, *, de
     return TopK(ids, found)
 
 
-def _distances_of_one(metric: MetricType, query: NDArray[np.generic], vectors: Vectors) -> NDArray[np.float64]:
-    if not metric.is_binary:
-        x, y = query.astype(np.float64), vectors.astype(np.float64)
-        return np.asarray(y @ x if metric is MetricType.IP else ((y - x) ** 2).sum(axis=1))
-    q = np.unpackbits(query.astype(np.uint8)).astype(bool)
-    r = np.unpackbits(vectors.astype(np.uint8), axis=1).astype(bool)
+def _of_floats(metric: MetricType, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(y @ x if metric is MetricType.IP else ((y - x) ** 2).sum(axis=1))
+
+
+def _of_bits(metric: MetricType, q: NDArray[np.bool_], r: NDArray[np.bool_]) -> NDArray[np.float64]:
     shared, union = (q & r).sum(axis=1), (q | r).sum(axis=1)
     overlap = np.divide(shared, union, out=np.zeros(len(r)), where=union > 0)
     if metric is MetricType.HAMMING:

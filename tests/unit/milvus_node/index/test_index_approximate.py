@@ -13,7 +13,6 @@ import pytest
 from milvus_node.index import forest, reference
 from milvus_node.index.api import BuildParams, SearchParams, VectorIndex
 from milvus_node.index.factory import build
-from milvus_node.index.ranking import EMPTY
 from mishards.errors import BuildFailed
 from mishards.kinds import IndexType, MetricType
 from mishards.topk import EMPTY_DISTANCE, NO_ID
@@ -106,9 +105,9 @@ def test_queries_whose_walk_ends_early_are_answered_exactly(
     walk = index._walk  # type: ignore[attr-defined]  # of graphs only
 
     def walk_that_ends_early(*arguments: Any) -> Any:
-        keys = walk(*arguments)
-        keys[::2, 7:] = EMPTY
-        return keys
+        answer = walk(*arguments)
+        answer.ids[::2, 7:] = NO_ID
+        return answer
 
     monkeypatch.setattr(index, "_walk", walk_that_ends_early)
     found = index.search(words.query, 10, PARAMS)

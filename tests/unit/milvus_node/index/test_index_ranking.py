@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from milvus_node.index.ranking import EMPTY, Nearest, distances_of, keep_nearest, pack, ranked, rows_of, to_topk
+from milvus_node.index.ranking import (
+    EMPTY,
+    Nearest,
+    distances_of,
+    keep_nearest,
+    pack,
+    ranked,
+    rows_of,
+    strictly_ranked,
+    to_topk,
+)
 from mishards.topk import EMPTY_DISTANCE, NO_ID
 
 FLOATS = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0, float("inf"), float("-inf")])
@@ -43,6 +53,28 @@ def test_what_is_not_a_number_or_not_a_row_is_no_hit(larger_is_nearer: bool) -> 
         np.array([[np.nan, 1.0, -np.nan, 2.0]], np.float32), np.array([0, 1, 2, -1]), larger_is_nearer=larger_is_nearer
     )
     np.testing.assert_array_equal(rows_of(ranked(keys, 4)), [[1, NO_ID, NO_ID, NO_ID]])
+
+
+@pytest.mark.parametrize("larger_is_nearer", [False, True])
+@given(distances=TABLES, empty=st.booleans())
+def test_what_is_called_ranked_needs_no_ranking(larger_is_nearer: bool, distances: np.ndarray, empty: bool) -> None:
+    distances = np.sort(distances, axis=1)[:, :: -1 if larger_is_nearer else 1].copy()
+    rows = np.tile(np.arange(distances.shape[1])[::-1], (len(distances), 1))
+    rows[0, -1] = NO_ID if empty else rows[0, -1]
+    keys = ranked(pack(distances, rows, larger_is_nearer=larger_is_nearer), distances.shape[1])
+    same = (rows_of(keys) == rows).all()
+    if strictly_ranked(distances, rows, larger_is_nearer=larger_is_nearer):
+        assert same
+        assert not empty
+    else:
+        assert empty or not same or distances[:, 0].min() < 0
+
+
+@pytest.mark.parametrize("larger_is_nearer", [False, True])
+@pytest.mark.parametrize("hits", [[np.nan], [np.nan, 1], [1, np.nan], [1, 1]])
+def test_ties_and_what_is_not_a_number_are_not_ranked(hits: list[float], larger_is_nearer: bool) -> None:
+    distances = np.array([hits], np.float32)
+    assert not strictly_ranked(distances, np.arange(len(hits))[None], larger_is_nearer=larger_is_nearer)
 
 
 def test_a_row_number_may_use_all_32_bits() -> None:
