@@ -101,9 +101,9 @@ class Router:
                 network.address, max_message_bytes=options.admission.max_message_bytes, reuse_port=network.reuse_port
             ),
         )
-        explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
+        self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
         api = api_routes(dispatcher, options.admission.max_message_bytes)
-        http = application([*router_routes(self.readiness, explainer), *api])
+        http = application([*router_routes(self.readiness, self.explainer), *api])
         self._http = HttpServer(http, network.http_address) if network.http_address else None
 
     async def start(self) -> str:

@@ -49,6 +49,7 @@ class InProcessCluster:
     network: MemoryNetwork
     backend: MemoryBackend
     router: Router
+    options: RouterOptions
     nodes: dict[str, LiteralNode] = field(default_factory=dict)
 
     def address(self, name: str) -> str:
@@ -144,7 +145,7 @@ async def running_cluster(
         options = replace(options, routing=RoutingOptions(replicas=replicas))
     world, network, backend = World(), MemoryNetwork(), MemoryBackend()
     router = Router(options, Edges(network, world.read, backend.discovery(), lambda: None))
-    cluster = InProcessCluster(world, network, backend, router)
+    cluster = InProcessCluster(world, network, backend, router, options)
     for number in range(1, readers + 1):
         cluster.add_node(f"reader-{number}")
     if writer:
