@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import ColumnElement, Connection, Engine, case, insert, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from mishards.catalog.engine import prepare_sqlite, translated, where
@@ -32,7 +33,7 @@ class WritableCatalog:
 
     def __init__(self, engine: Engine, clock_us: Callable[[], int] = now_us) -> None:
         self._engine = engine.execution_options(mishards_write=True)
-        self._turn = threading.Lock()  # without an index on TableFiles, two changes at once would end in a deadlock
+        self._turn = threading.Lock()  # who waits for the database holds no connection
         self.now_us = clock_us
 
     def initialise(self) -> None:
@@ -43,22 +44,16 @@ class WritableCatalog:
         """
         prepare_sqlite(self._engine)
         check_schema(self._engine)
-        with self.transaction() as connection:
+        with translated(self._engine), self._engine.begin() as connection:
             inspector = inspect(connection)
             for table in metadata.sorted_tables:
                 if not inspector.has_table(table.name):
                     connection.execute(CreateTable(table, if_not_exists=True))
-        try:
-            self._fill()
-        except CatalogUnavailable:
-            self._fill()  # of two writers that start at once on an empty database, MySQL rolls one back
-
-    def _fill(self) -> None:
+        with translated(self._engine), suppress(IntegrityError), self._engine.begin() as connection:
+            connection.execute(insert(writer).values(id=_THE_ROW, revision=0))  # it may be there already
         with self.transaction() as connection:
-            if connection.execute(select(environment).with_for_update()).first() is None:
+            if connection.execute(select(environment)).first() is None:
                 connection.execute(insert(environment).values(global_lsn=0))
-            if connection.execute(select(writer).with_for_update()).first() is None:
-                connection.execute(insert(writer).values(id=_THE_ROW, revision=0))
             retire(connection, self.now_us(), table_files.c.file_type.in_(_SHADOWS))
 
     @contextmanager
@@ -73,8 +68,9 @@ class WritableCatalog:
             raise CatalogUnavailable(f"metadata database {where(self._engine)}: the change before this one hangs")
         try:
             with translated(self._engine), self._engine.begin() as connection:
-                yield connection
+                # First of all: who holds this row is alone, so changes of other processes wait and never deadlock.
                 connection.execute(update(writer).values(revision=writer.c.revision + 1))
+                yield connection
         finally:
             self._turn.release()
 

@@ -9,53 +9,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import select
 
-from mishards.catalog.definitions import DefinitionWriter
-from mishards.catalog.engine import open_engine
-from mishards.catalog.files import Deletion, Expected, FileWriter, NewFile
-from mishards.catalog.reader import CatalogReader
+from harness.catalog import Catalog, raw_file
+from mishards.catalog.files import Deletion, Expected, NewFile
 from mishards.catalog.records import FileRecord, FileType, IdMode
-from mishards.catalog.snapshot import Collection, Segment
+from mishards.catalog.snapshot import Segment
 from mishards.catalog.tables import environment, table_files
-from mishards.catalog.transaction import WritableCatalog
 from mishards.errors import CatalogConflict, CollectionExists
 from mishards.kinds import IndexType, MetricType
 
 START_US = 1_795_311_037_998_941  # 22 November 2026
 
 
-class Catalog:
+class ClockedCatalog(Catalog):
     """A SQLite catalog whose clock stands still until it is told otherwise."""
 
     def __init__(self, folder: Path) -> None:
         self.now_us = START_US
-        uri = f"sqlite:///{folder / 'meta.sqlite'}"
-        self.engine = open_engine(uri)
-        self.writable = WritableCatalog(self.engine, lambda: self.now_us)
+        super().__init__(f"sqlite:///{folder / 'meta.sqlite'}", lambda: self.now_us)
         self.writable.initialise()
-        self.definitions = DefinitionWriter(self.writable)
-        self.files = FileWriter(self.writable)
-        self.reader = CatalogReader(open_engine(uri))
-
-    def close(self) -> None:
-        self.reader.close()
-        self.engine.dispose()
 
     def rows(self) -> list[FileRecord]:
         with self.engine.connect() as connection:
             return [FileRecord(*row) for row in connection.execute(select(table_files).order_by(table_files.c.id))]
 
-    def collection(self, name: str = "words") -> Collection:
-        return self.reader.read(None).collection(name)
-
     def segment(self, segment_id: str) -> Segment:
         return next(s for s in self.collection().segments if s.segment_id == segment_id)
-
-    def create(self, name: str = "words") -> None:
-        self.definitions.create_collection(name, 128, 1 << 30, MetricType.L2)
-
-    def flush(self, *segment_ids: str, lsn: int = 0, deletions: tuple[Deletion, ...] = ()) -> None:
-        lsn = lsn or self.collection().table.flush_lsn + 1
-        self.files.flush([raw(segment_id) for segment_id in segment_ids], deletions, lsn, ["words"])
 
     def index(self, segment_id: str, file_id: str) -> None:
         self.files.mark_to_index([self.segment(segment_id).file.id])
@@ -65,17 +43,13 @@ class Catalog:
         return {row.file_id: FileType(row.file_type) for row in self.rows()}
 
 
-def raw(segment_id: str, *, table_id: str = "words", rows: int = 10) -> NewFile:
-    return NewFile(table_id, segment_id, segment_id, FileType.RAW, IndexType.FLAT, 5200, rows)
-
-
 def index_file(segment_id: str, file_id: str) -> NewFile:
     return NewFile("words", segment_id, file_id, FileType.INDEX, IndexType.IVF_FLAT, 999, 10)
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    found = Catalog(tmp_path)
+def catalog(tmp_path: Path) -> Iterator[ClockedCatalog]:
+    found = ClockedCatalog(tmp_path)
     found.create()
     yield found
     found.close()
@@ -84,7 +58,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 # --- definitions -----------------------------------------------------------------------------------------------------
 
 
-def test_a_collection_is_recorded_as_milvus_records_it(catalog: Catalog) -> None:
+def test_a_collection_is_recorded_as_milvus_records_it(catalog: ClockedCatalog) -> None:
     catalog.definitions.create_collection("bits", 64, 5 << 20, MetricType.JACCARD, flush_lsn=7)
     table = catalog.collection("bits").table
     assert (table.dimension, table.index_file_size, table.metric_type) == (64, 5 << 20, 4)
@@ -94,7 +68,7 @@ def test_a_collection_is_recorded_as_milvus_records_it(catalog: Catalog) -> None
     assert catalog.collection().table.engine_type == 1
 
 
-def test_a_partition_is_a_copy_of_its_owner_under_another_name(catalog: Catalog) -> None:
+def test_a_partition_is_a_copy_of_its_owner_under_another_name(catalog: ClockedCatalog) -> None:
     catalog.definitions.set_index(["words"], IndexType.HNSW, '{"M":16}')
     catalog.definitions.set_id_mode("words", IdMode.USER)
     owner = catalog.collection().table
@@ -107,7 +81,7 @@ def test_a_partition_is_a_copy_of_its_owner_under_another_name(catalog: Catalog)
     assert [getattr(table, name) for name in same] == [getattr(owner, name) for name in same]
 
 
-def test_a_name_is_given_once_be_it_a_collection_or_a_partition(catalog: Catalog) -> None:
+def test_a_name_is_given_once_be_it_a_collection_or_a_partition(catalog: ClockedCatalog) -> None:
     catalog.definitions.create_partition(catalog.collection().table, "p1", "p")
     for name in ("words", "p1"):
         with pytest.raises(CollectionExists):
@@ -115,7 +89,7 @@ def test_a_name_is_given_once_be_it_a_collection_or_a_partition(catalog: Catalog
     assert catalog.collection().partition_tags == ("_default", "p")
 
 
-def test_the_row_of_a_dropped_collection_never_comes_back_under_its_id(catalog: Catalog) -> None:
+def test_the_row_of_a_dropped_collection_never_comes_back_under_its_id(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     before = catalog.collection().table.id, catalog.segment("1").file.id
     catalog.definitions.drop(["words"])
@@ -126,7 +100,7 @@ def test_the_row_of_a_dropped_collection_never_comes_back_under_its_id(catalog: 
     assert catalog.segment("2").file.id > before[1]
 
 
-def test_an_id_mode_is_fixed_once(catalog: Catalog) -> None:
+def test_an_id_mode_is_fixed_once(catalog: ClockedCatalog) -> None:
     catalog.definitions.set_id_mode("words", IdMode.USER)
     catalog.definitions.set_id_mode("words", IdMode.USER)
     with pytest.raises(CatalogConflict):
@@ -136,7 +110,7 @@ def test_an_id_mode_is_fixed_once(catalog: Catalog) -> None:
     assert catalog.collection().id_mode is IdMode.USER
 
 
-def test_dropping_an_index_brings_raw_files_back_in_the_same_step(catalog: Catalog) -> None:
+def test_dropping_an_index_brings_raw_files_back_in_the_same_step(catalog: ClockedCatalog) -> None:
     catalog.flush("1", "2")
     catalog.index("1", "11")
     catalog.files.mark_to_index([catalog.segment("2").file.id])
@@ -149,12 +123,12 @@ def test_dropping_an_index_brings_raw_files_back_in_the_same_step(catalog: Catal
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_flush_shows_segments_deletes_and_position_together(catalog: Catalog) -> None:
+def test_a_flush_shows_segments_deletes_and_position_together(catalog: ClockedCatalog) -> None:
     catalog.definitions.create_partition(catalog.collection().table, "123", "p")
     catalog.flush("1")
     catalog.index("1", "11")
     catalog.now_us += 5
-    catalog.files.flush([raw("2", table_id="123")], [Deletion("words", "1", 7)], 50, ["words", "123"])
+    catalog.files.flush([raw_file("2", "123")], [Deletion("words", "1", 7)], 50, ["words", "123"])
     assert [partition.table.flush_lsn for partition in catalog.collection().partitions] == [50, 50]
     assert {row.file_id: (row.row_count, row.updated_time) for row in catalog.rows()} == {
         "1": (7, START_US + 5),
@@ -163,7 +137,7 @@ def test_a_flush_shows_segments_deletes_and_position_together(catalog: Catalog) 
     }
 
 
-def test_a_flush_that_went_through_before_changes_nothing_more(catalog: Catalog) -> None:
+def test_a_flush_that_went_through_before_changes_nothing_more(catalog: ClockedCatalog) -> None:
     catalog.flush("1", lsn=50)
     before = catalog.rows()
     for lsn in (50, 49):
@@ -173,14 +147,14 @@ def test_a_flush_that_went_through_before_changes_nothing_more(catalog: Catalog)
     assert catalog.collection().table.flush_lsn == 50
 
 
-def test_a_flush_of_a_dropped_collection_changes_nothing(catalog: Catalog) -> None:
+def test_a_flush_of_a_dropped_collection_changes_nothing(catalog: ClockedCatalog) -> None:
     catalog.definitions.drop(["words"])
     with pytest.raises(CatalogConflict):
-        catalog.files.flush([raw("1")], [], 50, ["words"])
+        catalog.files.flush([raw_file("1")], [], 50, ["words"])
     assert catalog.rows() == []
 
 
-def test_the_position_of_a_partition_never_goes_back(catalog: Catalog) -> None:
+def test_the_position_of_a_partition_never_goes_back(catalog: ClockedCatalog) -> None:
     catalog.definitions.create_partition(catalog.collection().table, "123", "p")
     catalog.files.flush([], [], 50, ["words", "123"])
     catalog.definitions.drop(["words"])
@@ -191,17 +165,17 @@ def test_the_position_of_a_partition_never_goes_back(catalog: Catalog) -> None:
     assert (catalog.collection().table.flush_lsn, partition.table.flush_lsn) == (40, 50)
 
 
-def test_a_merge_replaces_all_files_of_its_sources(catalog: Catalog) -> None:
+def test_a_merge_replaces_all_files_of_its_sources(catalog: ClockedCatalog) -> None:
     catalog.flush("1", "2", "3")
     catalog.index("1", "11")
     sources = [catalog.segment("1"), catalog.segment("2")]
-    catalog.files.replace([Expected.of(s.file) for s in sources], ["1", "2"], [raw("4", rows=20)])
+    catalog.files.replace([Expected.of(s.file) for s in sources], ["1", "2"], [raw_file("4", rows=20)])
     assert [segment.segment_id for segment in catalog.collection().segments] == ["3", "4"]
     assert catalog.kinds() == dict.fromkeys(("1", "2", "11"), FileType.TO_DELETE) | dict.fromkeys("34", FileType.RAW)
 
 
 @pytest.mark.parametrize("change", ["deleted", "retired", "queued"])
-def test_a_merge_whose_source_changed_changes_nothing(catalog: Catalog, change: str) -> None:
+def test_a_merge_whose_source_changed_changes_nothing(catalog: ClockedCatalog, change: str) -> None:
     catalog.flush("1", "2")
     sources = [Expected.of(catalog.segment(name).file) for name in "12"]
     if change == "deleted":
@@ -212,11 +186,11 @@ def test_a_merge_whose_source_changed_changes_nothing(catalog: Catalog, change: 
         catalog.files.mark_to_index([sources[1].id])
     before = catalog.rows()
     with pytest.raises(CatalogConflict):
-        catalog.files.replace(sources, ["1", "2"], [raw("3")])
+        catalog.files.replace(sources, ["1", "2"], [raw_file("3")])
     assert catalog.rows() == before
 
 
-def test_an_index_takes_the_place_of_the_raw_file_and_of_an_older_index(catalog: Catalog) -> None:
+def test_an_index_takes_the_place_of_the_raw_file_and_of_an_older_index(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     catalog.index("1", "11")
     backup = catalog.segment("1").raw
@@ -226,7 +200,7 @@ def test_an_index_takes_the_place_of_the_raw_file_and_of_an_older_index(catalog:
     assert catalog.segment("1").file.file_id == "12"
 
 
-def test_an_index_of_rows_that_were_deleted_meanwhile_changes_nothing(catalog: Catalog) -> None:
+def test_an_index_of_rows_that_were_deleted_meanwhile_changes_nothing(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     catalog.files.mark_to_index([catalog.segment("1").file.id])
     seen = Expected.of(catalog.segment("1").file)
@@ -237,7 +211,7 @@ def test_an_index_of_rows_that_were_deleted_meanwhile_changes_nothing(catalog: C
     assert catalog.rows() == before
 
 
-def test_only_raw_files_are_queued_for_an_index_and_their_version_stays(catalog: Catalog) -> None:
+def test_only_raw_files_are_queued_for_an_index_and_their_version_stays(catalog: ClockedCatalog) -> None:
     catalog.flush("1", "2")
     catalog.index("1", "11")
     before = {row.id: row.updated_time for row in catalog.rows()}
@@ -247,7 +221,7 @@ def test_only_raw_files_are_queued_for_an_index_and_their_version_stays(catalog:
     assert {row.id: row.updated_time for row in catalog.rows()} == before
 
 
-def test_retired_files_are_known_once_they_are_old_and_forgotten_by_row(catalog: Catalog) -> None:
+def test_retired_files_are_known_once_they_are_old_and_forgotten_by_row(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     catalog.definitions.drop(["words"])
     catalog.now_us += 10_000_001  # the drop took the next version, as the clock stood still
@@ -258,13 +232,13 @@ def test_retired_files_are_known_once_they_are_old_and_forgotten_by_row(catalog:
     assert catalog.rows() == []
 
 
-def test_a_file_that_is_in_use_is_not_forgotten(catalog: Catalog) -> None:
+def test_a_file_that_is_in_use_is_not_forgotten(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     catalog.files.forget(catalog.rows())
     assert len(catalog.rows()) == 1
 
 
-def test_the_date_is_written_as_milvus_writes_it(catalog: Catalog) -> None:
+def test_the_date_is_written_as_milvus_writes_it(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     assert datetime.fromtimestamp(START_US / 1e6, tz=timezone.utc).date().isoformat() == "2026-11-22"
     assert catalog.rows()[0].date == 1_261_022
@@ -275,7 +249,7 @@ def test_the_date_is_written_as_milvus_writes_it(catalog: Catalog) -> None:
 def test_versions_rise_strictly_whatever_the_clock_does(
     steps: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    catalog = Catalog(tmp_path_factory.mktemp("clock"))
+    catalog = ClockedCatalog(tmp_path_factory.mktemp("clock"))
     catalog.create()
     catalog.flush("1")
     for left, step in enumerate(steps):
@@ -289,7 +263,7 @@ def test_versions_rise_strictly_whatever_the_clock_does(
 # --- starting --------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_crashed_writer_announced_is_retired_when_the_next_one_starts(catalog: Catalog) -> None:
+def test_what_a_crashed_writer_announced_is_retired_when_the_next_one_starts(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     announced = (FileType.NEW, FileType.NEW_MERGE, FileType.NEW_INDEX)
     for number, kind in enumerate(announced, start=2):
@@ -300,7 +274,7 @@ def test_what_a_crashed_writer_announced_is_retired_when_the_next_one_starts(cat
     assert catalog.kinds() == {"1": FileType.RAW} | dict.fromkeys("234", FileType.TO_DELETE)
 
 
-def test_initialising_again_changes_nothing(catalog: Catalog) -> None:
+def test_initialising_again_changes_nothing(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
     catalog.writable.set_global_lsn(9)
     before = catalog.rows(), catalog.collection()
