@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import Process
+from contextlib import suppress
 from pathlib import Path
 
 from mishards.deadline import Deadline
@@ -108,7 +109,8 @@ class Child:
     def kill(self) -> None:
         """End it now, and whatever it started."""
         if self.alive:
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended, and the loop has not heard of it yet
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _output(self) -> bytes:
         with self._log.open("rb") as log:

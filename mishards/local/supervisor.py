@@ -90,7 +90,13 @@ class Supervisor:
         child = await self._spawn(spec, spec.address)
         await child.ready(Deadline.after(READY_S))
         self._record()
-        self._keepers.append(asyncio.create_task(self._keep(child), name=f"keep {spec.name}"))
+        keeper = asyncio.create_task(self._keep(child), name=f"keep {spec.name}")
+        keeper.add_done_callback(self._keeper_ended)
+        self._keepers.append(keeper)
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and keeper.exception() is not None:
+            self._report(f"{keeper.get_name()}: nobody watches this process any more: {keeper.exception()!r}")
 
     async def _keep(self, child: Child) -> None:
         """Watch a process, and start it again for as long as the cluster lives."""
