@@ -93,10 +93,10 @@ _CODES = frozenset(Code)
 
 
 def _status_bytes(reply: bytes) -> bytes:
-    found = b""
+    found: list[bytes] = []
     for run in runs(reply, 0, len(reply)):
         if run.number == 1 and run.wire_type == LENGTH_DELIMITED:
-            found += b"".join(reply[at : at + run.size] for at in run.starts())
+            found += (reply[at : at + run.size] for at in run.starts())
         elif found:
             break
-    return found
+    return b"".join(found)

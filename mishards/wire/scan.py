@@ -1,7 +1,8 @@
 """Walking over an encoded protobuf message without parsing it.
 
 Knows the wire format (https://protobuf.dev/programming-guides/encoding/) and no message. It is as strict as protobuf
-itself, with one exception: groups (wire types 3 and 4) are refused, since no proto3 encoder writes them.
+itself, with two exceptions: groups (wire types 3 and 4) are refused, since no proto3 encoder writes them, and so are
+messages of more than a million runs, since time spent here is time of the event loop.
 
 A *run* is a field that repeats with the same tag and length, record after record: a thousand equally long query
 vectors are one run, found by a few numpy operations however long it is.
@@ -20,6 +21,8 @@ LENGTH_DELIMITED = 2
 FIXED32 = 5
 
 _FEW = 16  # records; below this a Python loop beats numpy's set-up
+_MAX_RUNS = 1 << 20
+"""No client writes as many fields that are not alike; stepping over that many takes about a second."""
 _MAX_TAG = 0xFFFFFFFF
 _UINT64 = 0xFFFFFFFFFFFFFFFF
 
@@ -85,7 +88,9 @@ def runs(buffer: bytes, begin: int, end: int) -> Iterator[Run]:
     Raises:
         Truncated: the bytes are no protobuf message.
     """
-    while begin < end:
+    for _ in range(_MAX_RUNS):
+        if begin >= end:
+            return
         tag, start = (buffer[begin], begin + 1) if buffer[begin] < 0x80 else read_varint(buffer, begin, end)
         number, wire_type = tag >> 3, tag & 7
         if not number or tag > _MAX_TAG:
@@ -109,6 +114,8 @@ def runs(buffer: bytes, begin: int, end: int) -> Iterator[Run]:
             count = _repeats(buffer, begin, start, stop, end)
         yield Run(number, wire_type, begin, start, stop - start, stop - begin, count)
         begin += (stop - begin) * count
+    if begin < end:
+        raise Truncated(f"more than {_MAX_RUNS} fields that are not alike")
 
 
 def _repeats(buffer: bytes, begin: int, start: int, stop: int, end: int) -> int:

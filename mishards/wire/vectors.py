@@ -28,7 +28,8 @@ Bytes = NDArray[np.uint8]
 
 _FLOATS, _BYTES = b"\x0a", b"\x12"  # tags of float_data, packed, and binary_data
 _INSERT_ROWS, _INSERT_IDS = 2, 3
-_NO_IDS = np.empty(0, np.int64)
+_MAX_PARSED_ROWS = 1 << 20
+"""Rows that are read one by one; many more are no honest request, and would take seconds."""
 _FIELD_2 = b"\x12"
 
 
@@ -67,10 +68,11 @@ class InsertEnvelope:
         packed, others = split_rows(rest, 0, len(rest), _INSERT_IDS)
         try:
             message = InsertParam.FromString(others)
-            if message.row_id_array:  # ids that are not packed, maybe between others that are
+            if len(packed) == 1 and not message.row_id_array:
+                (span,) = packed.spans()
+                ids = decode_varints(np.frombuffer(span, np.uint8))
+            else:  # none, or in several pieces
                 ids = np.array(InsertParam.FromString(rest).row_id_array[:], np.int64)
-            else:
-                ids = np.concatenate([_NO_IDS, *(decode_varints(np.frombuffer(p, np.uint8)) for p in packed.spans())])
         except (DecodeError, ValueError) as error:
             raise MalformedRequest(f"request of {len(raw)} bytes is no InsertParam: {error}") from error
         return cls(message.collection_name, message.partition_tag, ids, rows)
@@ -214,6 +216,10 @@ def _uniform(rows: Rows) -> _Uniform | None:
 
 
 def _parse(rows: Rows) -> list[RowRecord]:
+    if not any(run.size for run in rows.runs):
+        raise IllegalRows(NO_ROWS)
+    if len(rows) > _MAX_PARSED_ROWS:
+        raise MalformedRequest(f"{len(rows)} vectors are not all packed and of one length; send at most 2**20 such")
     try:
         records = [RowRecord.FromString(span) for span in rows.spans()]
     except DecodeError as error:

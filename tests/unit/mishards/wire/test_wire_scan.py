@@ -5,6 +5,7 @@ from google.protobuf.internal import decoder, encoder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mishards.wire import scan
 from mishards.wire.scan import Run, Truncated, read_varint, runs, varint_bytes
 
 UINT64 = st.integers(0, 2**64 - 1)
@@ -98,6 +99,13 @@ def test_a_run_ends_where_the_message_ends():
 def test_what_is_no_message_is_refused(data):
     with pytest.raises(Truncated):
         list(runs(data, 0, len(data)))
+
+
+def test_a_message_of_countless_fields_is_refused(monkeypatch):
+    monkeypatch.setattr(scan, "_MAX_RUNS", 4)
+    assert len(list(runs(b"\x08\x01" * 3 + b"\x0a\x00" * 50, 0, 106))) == 4
+    with pytest.raises(Truncated, match="more than 4 fields"):
+        list(runs(b"\x08\x01" * 5, 0, 10))
 
 
 @given(st.binary(max_size=60))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mishards.errors import Code, IllegalDimension, IllegalRows, MalformedRequest, MishardsError
 from mishards.kinds import MetricType
+from mishards.wire import vectors as vectors_module
 from mishards.wire.protos.milvus_pb2 import InsertParam, RowRecord, SearchParam, VectorIds, VectorsData
 from mishards.wire.scan import varint_bytes
 from mishards.wire.vectors import (
@@ -153,6 +154,16 @@ def test_bytes_of_another_dimension_are_refused(records, kind):
 def test_a_value_that_is_not_finite_is_refused_and_its_row_named(bad, last):
     with pytest.raises(IllegalRows, match=r"^Vector 1 has a value that is NaN or infinite"):
         float_rows(_rows(_floats(1, 2), _floats(0, bad), last), 2)
+
+
+def test_countless_rows_that_would_be_read_one_by_one_are_refused(monkeypatch):
+    monkeypatch.setattr(vectors_module, "_MAX_PARSED_ROWS", 3)
+    assert len(float_rows(_rows(*[_floats(1, 2)] * 9), 2)) == 9
+    assert len(float_rows(_rows(*[UNPACKED] * 3), 2)) == 3
+    with pytest.raises(MalformedRequest, match="4 vectors"):
+        float_rows(_rows(*[UNPACKED] * 4), 2)
+    with pytest.raises(IllegalRows):
+        float_rows(_rows(*[b""] * 9), 2)
 
 
 def test_a_torn_row_is_malformed():
