@@ -22,7 +22,7 @@ _ADVANCED = {
     "use_blas_threshold": ("engine_config", "use_blas_threshold"),
     "gpu_search_threshold": ("gpu", "gpu_search_threshold"),
 }
-_SIZE = re.compile(r"([0-9]+)([bkmg]?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+) *([bkmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
 _TRUE = ("true", "on", "yes", "1")
 

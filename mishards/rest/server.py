@@ -16,6 +16,8 @@ _MAX_HEADERS_BYTES = 128 << 10
 _KEEP_ALIVE_S = 75
 """Longer than clients keep a connection that they do not use, so that it is they who close it."""
 _TEARDOWN_S = 5.0
+_MIN_GRACE_S = 0.1
+"""What closing takes when nothing is under way; with less, the library would complain about what it has to cancel."""
 
 
 class HttpServer:
@@ -53,7 +55,7 @@ class HttpServer:
         """Refuse new requests, let those under way end within ``grace_s`` seconds, cancel the rest. May be repeated."""
         if self._task is None:
             return
-        self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]  # goes to asyncio.wait_for
+        self._server.config.timeout_graceful_shutdown = max(grace_s, _MIN_GRACE_S)  # type: ignore[assignment]  # goes to asyncio.wait_for
         self._server.should_exit = True
         await asyncio.wait([self._task], timeout=grace_s + _TEARDOWN_S)
 
