@@ -41,8 +41,8 @@ class Routing(Protocol):
     2. Every segment gets ``min(count, len(owners))`` different nodes; none without owners.
     3. Asking for fewer gives the beginning of the same lists.
     4. A node joins the lists of some segments when it is added; what changes otherwise is bounded (see the plugin).
-    5. With 100 segments a node, no node is first for more than 1.25 times its share by weight, and with 100 copies a
-       node, none holds more than 1.25 times its share of the copies.
+    5. With 100 copies a node, no node holds more than 1.25 times its share of them by weight; nor, unless the plugin
+       says otherwise, is it first for more than 1.25 times its share of the segments.
     """
 
     def assign(self, segments: Sequence[Placeable], owners: Sequence[Owner], count: int) -> Placement:

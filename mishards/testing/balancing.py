@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from mishards.routing.balance import Balancing, Load, Work
 
+_INHERITED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+"""What hypothesis finds odd about a suite that several classes inherit: one method, many fixtures."""
+
 _NAMES = [f"node-{number}" for number in range(6)]
 
 
@@ -30,7 +33,7 @@ class BalancingSuite:
         """Override: the balancing."""
         raise NotImplementedError
 
-    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=200, suppress_health_check=_INHERITED)
     @given(situations())
     def test_each_work_goes_to_one_of_its_owners(
         self, balancing: Balancing, situation: tuple[list[Work], dict[str, Load]]

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mishards.routing.api import Owner, Placeable, Placement, Routing
+
+_INHERITED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+"""What hypothesis finds odd about a suite that several classes inherit: one method, many fixtures."""
 
 _WEIGHTS = st.sampled_from([0.5, 1.0, 1.0, 1.0, 2.0])
 
@@ -52,13 +56,19 @@ class RoutingSuite:
 
     moved_bound = 1.6
     """How many times the ideal share of segments may move when a node joins or leaves."""
+    balanced_copies: Sequence[int] = (1, 2)
+    """Of which beginnings of the lists no node may have more than the bound."""
+
+    def nodes(self, count: int) -> list[Owner]:
+        """So many nodes of equal weight, as this routing wants them; override where it looks at zones."""
+        return [Owner(f"10.0.0.{number}:19530") for number in range(count)]
 
     @pytest.fixture
     def routing(self) -> Routing:
         """Override: the routing."""
         raise NotImplementedError
 
-    _generated = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    _generated = settings(max_examples=60, suppress_health_check=_INHERITED)
 
     @_generated
     @given(owners(), segments(), st.integers(1, 10))
@@ -92,16 +102,14 @@ class RoutingSuite:
     def test_without_nodes_every_list_is_empty(self, routing: Routing) -> None:
         assert routing.assign([Placeable("1")], [], 2) == {"1": ()}
 
-    @pytest.mark.parametrize("nodes", [2, 3, 5, 8, 16])
+    @pytest.mark.parametrize("nodes", [2, 4, 8, 16])
     @pytest.mark.parametrize("seed", range(5))
-    @pytest.mark.parametrize("copies", [1, 2])
     def test_with_100_segments_a_node_none_has_more_than_1_25_times_its_share(
-        self, routing: Routing, nodes: int, seed: int, copies: int
+        self, routing: Routing, nodes: int, seed: int
     ) -> None:
-        named = [Owner(f"10.{seed}.0.{number}:19530") for number in range(nodes)]
-        placement = routing.assign(many(100 * nodes, seed), named, copies)
-        for rounds in range(1, copies + 1):
-            assert max(loads(placement, rounds).values()) <= 125 * rounds
+        placement = routing.assign(many(100 * nodes, seed), self.nodes(nodes), max(self.balanced_copies))
+        for copies in self.balanced_copies:
+            assert max(loads(placement, copies).values()) <= 125 * copies
 
     def test_a_node_of_twice_the_weight_gets_about_twice_the_segments(self, routing: Routing) -> None:
         named = [Owner("a"), Owner("b"), Owner("c", 2.0)]
@@ -112,16 +120,16 @@ class RoutingSuite:
 
     @pytest.mark.parametrize("nodes", [3, 8, 16])
     def test_a_node_that_joins_takes_its_share_and_little_else_moves(self, routing: Routing, nodes: int) -> None:
-        named = [Owner(f"10.0.0.{number}:19530") for number in range(nodes)]
-        found = many(100 * nodes, 7)
-        before, after = routing.assign(found, named, 1), routing.assign(found, [*named, Owner("new:19530")], 1)
-        moved = [key for key in before if before[key] != after[key]]
-        elsewhere = [key for key in moved if after[key] != ("new:19530",)]
-        assert len(moved) <= self.moved_bound * len(found) / (nodes + 1)
+        *named, joining = self.nodes(nodes + 1)
+        found, copies = many(100 * nodes, 7), max(self.balanced_copies)
+        before, after = routing.assign(found, named, copies), routing.assign(found, [*named, joining], copies)
+        moved = [name for key, names in after.items() for name in names if name not in before[key]]
+        elsewhere = [name for name in moved if name != joining.name]
+        assert len(moved) <= self.moved_bound * copies * len(found) / (nodes + 1)
         assert len(elsewhere) <= 0.1 * len(moved)
 
     def test_a_new_segment_moves_hardly_any_other(self, routing: Routing) -> None:
-        named = [Owner(f"10.0.0.{number}:19530") for number in range(5)]
+        named = self.nodes(5)
         found = many(300, 3)
         before, after = routing.assign(found[:-1], named, 1), routing.assign(found, named, 1)
         assert sum(before[key] != after[key] for key in before) <= 3

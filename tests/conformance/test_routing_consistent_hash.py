@@ -9,7 +9,8 @@ import pytest
 from mishards.errors import PluginError
 from mishards.routing.api import Owner, Placeable, Routing
 from mishards.testing.routing import RoutingSuite, many
-from mishards_plugins.routing.consistent_hash import ConsistentHash, capacities, order, plugin
+from mishards_plugins.routing.consistent_hash import ConsistentHash, plugin
+from mishards_plugins.routing.ring import capacities, order
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "placement.json"
 
