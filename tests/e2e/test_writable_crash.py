@@ -1,23 +1,28 @@
-"""kill -9 of the writable node while it is written to: what was acknowledged is there once, and nothing by half."""
+"""kill -9 of the writable node at random moments: what was acknowledged is there once, nothing by half, no orphans.
+
+``KILLS=100`` in the environment makes it kill that often.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import sqlite3
 import threading
 from pathlib import Path
 
 import grpc
 import numpy as np
 
-from harness.rpc import Rpc, records
+from harness.rpc import Rpc, params, records
 from harness.servers import node
 from harness.vectors import gaussian
 from harness.waiting import eventually
 
 DIM = 8
 BATCH = 40
-ROUNDS = 12
+KILLS = int(os.environ.get("KILLS", "20"))
 NAME = "crashed"
 
 
@@ -69,6 +74,45 @@ class Writer:
         self.deleted.update(ids)
 
 
+class Upkeep:
+    """Flushes, builds and drops the index, and compacts, until the node is gone."""
+
+    def __init__(self, rpc: Rpc, seed: int) -> None:
+        self._rpc = rpc
+        self._random = random.Random(seed)
+        self._thread = threading.Thread(target=self._run, name="upkeep")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        build = {"index_type": 2, "extra_params": params('{"nlist":8}')}
+        steps = [
+            ("Flush", {"collection_name_array": [NAME]}),
+            ("CreateIndex", {"collection_name": NAME, **build}),
+            ("Compact", {"collection_name": NAME}),
+            ("DropIndex", {"collection_name": NAME}),
+        ]
+        try:
+            while True:
+                method, fields = self._random.choice(steps)
+                reply = self._rpc.call(method, **fields)
+                assert reply.error_code == 0, (method, reply)
+        except grpc.RpcError:
+            return  # killed
+
+
+def orphans(folder: Path) -> set[tuple[str, str]]:
+    """Segment folders that no row of the catalog names."""
+    found = {(path.parent.name, path.name) for path in (folder / "data" / "db" / "tables").glob("*/*")}
+    with sqlite3.connect(folder / "data" / "meta.sqlite") as database:
+        return found - set(database.execute("SELECT table_id, segment_id FROM TableFiles"))
+
+
 def rows_of(ids: list[int]) -> np.ndarray:
     """The vector of an id, which its first component tells."""
     rows = gaussian(len(ids), DIM, seed=ids[0])
@@ -112,20 +156,24 @@ def test_acknowledged_writes_survive_kill_9_in_the_middle_of_writing(tmp_path: P
         with Rpc(address) as rpc:
             made = rpc.call("CreateCollection", collection_name=NAME, dimension=DIM, index_file_size=1, metric_type=1)
             assert made.error_code == 0
-        for round_number in range(ROUNDS):
+        for round_number in range(KILLS):
             with Rpc(address) as rpc:
                 writer = Writer(rpc, batch, seed=round_number)
+                upkeep = Upkeep(rpc, seed=-round_number)
                 writer.start()
-                wanted = kills.randint(BATCH, 30 * BATCH)
+                upkeep.start()
+                wanted = kills.randint(BATCH, 40 * BATCH)
                 eventually(lambda w=writer, n=wanted: len(w.acknowledged) >= n, 30, "some batches are acknowledged")
                 server.kill()
                 batch = writer.join()
+                upkeep.join()
             acknowledged |= writer.acknowledged
             attempted |= writer.attempted
             deleted |= writer.deleted
             maybe_deleted |= writer.maybe_deleted
             address = server.launch()
             with Rpc(address) as rpc:
+                eventually(lambda: not orphans(tmp_path), 20, "no folder is left that the catalog does not name")
                 found = settled_ids(rpc)
                 present = set(found)
                 assert len(found) == len(present), "rows came back twice"
@@ -135,4 +183,4 @@ def test_acknowledged_writes_survive_kill_9_in_the_middle_of_writing(tmp_path: P
                 for first in {i // BATCH * BATCH for i in present - acknowledged}:
                     whole = set(range(first, first + BATCH)) - maybe_deleted
                     assert whole <= present, "half an unacknowledged batch is there"
-    assert len(acknowledged) > ROUNDS * BATCH
+    assert len(acknowledged) > KILLS * BATCH
