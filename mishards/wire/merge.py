@@ -1,8 +1,8 @@
 """Search replies of several nodes into the reply of one server, bytes to bytes.
 
 Ids are not decoded: the merge moves them as the opaque bytes they came in, except where equal distances ask for
-their order. The answer is that of ``mishards.topk.merge`` whatever the path; a row's width is topk, or one more than
-the most hits that any row has where that is less, which is how one server lays out a short answer.
+their order. The answer is that of ``mishards.topk.merge`` whatever the path. Where no row has topk hits, the rows are
+as wide as the most hits that one has, or one place wider, which is how one server lays out a short answer.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _ONE_QUERY = OK_FIELD + b"\x10\x01\x1a"  # status, row_num 1, the tag of the ids
 def merge_results(replies: Sequence[bytes], topk: int, larger_is_nearer: bool) -> bytes:
     """Merge successful replies to one search of the same queries; return the encoded ``TopKQueryResult``.
 
-    Replies without rows count for nothing; when no other is left, the answer has no rows either. A reply that is
-    alone passes unchanged where it is final already: no negative id and so no placeholder, no wider than ``topk``,
+    Replies without rows count for nothing; when no other is left, the answer has no rows either. A long reply that
+    is alone passes unchanged where it is final already: no negative id and so no placeholder, no wider than ``topk``,
     every row strictly in the metric's order.
 
     Raises:
