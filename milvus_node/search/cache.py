@@ -95,6 +95,7 @@ class SegmentCache:
             if self._entries.get(key) is entry:
                 entry.nbytes = loaded.nbytes
                 self._nbytes += entry.nbytes
+                self._shrink()
         entry.loaded.set_result(loaded)
 
     def _shrink(self) -> None:

@@ -52,6 +52,8 @@ class Searcher:
         return _with_inner_padding(merged) if metric in _SET_METRICS else merged
 
     def _one(self, collection: Collection, segment: Segment, query: Query) -> tuple[TopK, int]:
+        if segment.rows == 0:
+            return _nothing(len(query.vectors)), 0  # rows never come back, so it need not be loaded
         with self._cache.hold(collection, segment) as loaded:
             tombstones = loaded.tombstones_at(segment.version)
             live = len(loaded.ids) - tombstones.count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from mishards.errors import Overloaded, ShuttingDown
@@ -39,10 +39,19 @@ class Pool:
             raise ShuttingDown
         if self._admitted >= self._limit:
             raise Overloaded(f"{self._limit} {self._name} calls are under way or waiting already; try again later")
-        self._admitted += 1
         future = self._executor.submit(work)
+        self._admitted += 1
         future.add_done_callback(self._left(asyncio.get_running_loop()))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if self._dropped(future):
+                raise ShuttingDown from None
+            raise
+
+    def _dropped(self, future: Future[T]) -> bool:
+        """Did the pool give up this call, and not its caller?"""
+        return self._closed and future.cancelled()
 
     def _left(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
         def on_loop() -> None:
