@@ -17,6 +17,9 @@ from mishards.query.scatter import Next
 from mishards.routing.api import Owner
 from mishards.routing.balance import Balancing, Load, Work
 
+STRICT_FILES = "strict_files"
+"""Capability: the node refuses a search when it does not know one of the files, not only when it knows none."""
+
 Parts = list[tuple[Node, tuple[Segment, ...]]]
 
 
@@ -34,6 +37,11 @@ class Choice:
     async def wait_for_news(self, deadline: Deadline) -> None:
         """Return when the choice may have become another, or at the deadline."""
         await self._fleet.wait_for_news(deadline)
+
+    def is_lenient(self, name: str) -> bool:
+        """Does a node pass over files that it does not know, instead of refusing them?"""
+        node = self._fleet.get(name)
+        return node is None or STRICT_FILES not in node.capabilities
 
     def first(self, route: Route, avoid: frozenset[str] = frozenset()) -> Parts:
         """Whom to ask first: one part a node, segments in the order of file ids.

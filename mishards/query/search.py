@@ -99,8 +99,9 @@ class Searcher:
                 await self._choice.wait_for_news(waited_until.earlier(0.2))
                 wanted = self._preparation.routed(wanted.snapshot, wanted.envelope, wanted.files)
             else:
-                if not self._outdated(wanted, answers):
+                if not await self._outdated(wanted, answers, deadline):
                     return answers
+                log.info("files vanished during a search, it goes on with a fresh snapshot")
                 wanted = await self._preparation.anew(wanted, deadline)
                 answers = _still_right(answers, wanted.route.segments)
 
@@ -122,12 +123,18 @@ class Searcher:
         finally:
             trace.note(nodes=len(parts), attempts=scatter.attempts)
 
-    def _outdated(self, wanted: Wanted, answers: Sequence[Answer]) -> bool:
-        """Has a newer snapshot lost a file that was searched? A node may have passed over it without a word."""
-        current = self._snapshots.current
-        if current is None or current.version == wanted.snapshot.version:
+    async def _outdated(self, wanted: Wanted, answers: Sequence[Answer], deadline: Deadline) -> bool:
+        """May a node have passed over a file without a word, because it vanished since the snapshot?
+
+        A node that is strict would have said so. For the others the catalog is read once more, after they answered.
+        """
+        if self._options.verify and any(self._choice.is_lenient(answer.node) for answer in answers):
+            after = await self._snapshots.fresh(deadline)
+        else:
+            after = self._snapshots.current or wanted.snapshot
+        if after.version == wanted.snapshot.version:
             return False
-        known = current.segments_by_file
+        known = after.segments_by_file
         return any(segment.file.id not in known for answer in answers for segment in answer.segments)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mishards.catalog.records import FileRecord, FileType
 from mishards.errors import NodeUnavailable
+from mishards.query.choice import STRICT_FILES
 from mishards.query.options import Consistency
 from mishards.testing.cluster import QUICK, InProcessCluster, rows_of, running_cluster
 from mishards.testing.world import truth
@@ -116,19 +117,38 @@ async def test_a_segment_compacted_to_nothing_is_dropped_from_the_plan() -> None
         await assert_right(cluster)
 
 
-async def test_files_that_are_gone_without_a_word_are_noticed_in_the_next_snapshot() -> None:
-    options = replace(QUICK, metadata=replace(QUICK.metadata, refresh_ms=10))
-    async with running_cluster(readers=2, options=options) as cluster:
+@pytest.mark.parametrize("vanished", [1, 3, 6])
+async def test_files_that_nodes_pass_over_without_a_word_are_noticed_and_searched_where_they_went(
+    vanished: int,
+) -> None:
+    async with running_cluster(readers=2, options=SLOW_REFRESH) as cluster:
         files = fill(cluster, segments=6)
-        await cluster.snapshot_newer()
-        for name in ("reader-1", "reader-2"):
-            cluster.network.link(f"{name}:1").slow_s = 0.1
+        await settled(cluster)
+        cluster.world.merge("words", *files[:vanished], clean_up=True)
         queries = vectors(2)
-        search = asyncio.ensure_future(cluster.search("words", queries, 60))
-        await asyncio.sleep(0.03)  # the plan is made, the nodes have yet to look
-        cluster.world.merge("words", *files[:3], clean_up=True)
-        ids, _ = rows_of(await search)
+        ids, _ = rows_of(await cluster.search("words", queries, 60))
         assert ids == truth(cluster.world, "words", queries, 60)["ids"]
+
+
+async def test_nodes_that_refuse_unknown_files_cost_no_second_look_at_the_catalog() -> None:
+    async with running_cluster(readers=2, options=SLOW_REFRESH) as cluster:
+        fill(cluster)
+        await settled(cluster)
+        for node in cluster.router.fleet:
+            node.capabilities = frozenset({STRICT_FILES})
+        reads = cluster.world.reads
+        await assert_right(cluster)
+        assert cluster.world.reads == reads
+
+
+async def test_the_second_look_can_be_turned_off() -> None:
+    options = replace(SLOW_REFRESH, search=replace(SLOW_REFRESH.search, verify=False))
+    async with running_cluster(readers=2, options=options) as cluster:
+        fill(cluster)
+        await settled(cluster)
+        reads = cluster.world.reads
+        await assert_right(cluster)
+        assert cluster.world.reads == reads
 
 
 async def test_a_collection_dropped_since_the_snapshot_is_not_found() -> None:
