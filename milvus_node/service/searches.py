@@ -123,7 +123,7 @@ def selected(collection: Collection, tags: Sequence[str]) -> tuple[Segment, ...]
     """
     if not tags:
         return collection.segments
-    chosen = set(names.match_tags(tags, collection.partition_tags))
+    chosen = set(names.match_tags(tags, collection.partition_tags[1:]))
     return tuple(s for partition in collection.partitions if partition.tag in chosen for s in partition.segments)
 
 

@@ -142,6 +142,7 @@ def test_partitions_hold_their_own_rows(client: RemoteClient, name: str) -> None
     assert search(client, name, base[40:41], 1, partition_tags=["red"]).ids == [[40]]
     assert search(client, name, base[40:41], 1, partition_tags=["r.d"]).ids == [[40]]
     assert search(client, name, base[40:41], 1, partition_tags=["_default"]).ids[0][0] < 30
+    assert search(client, name, base[5:6], 1, partition_tags=[".*"]).ids[0][0] >= 30, "the default partition has no tag"
     assert search(client, name, base[70:71], 1).ids == [[70]]
     assert search(client, name, base[70:71], 1, partition_tags=["reddish"]).ids == []
     unknown = client.call("search", collection_name=name, top_k=1, query_records=base[:1], partition_tags=["green"])
