@@ -118,7 +118,7 @@ async def test_a_segment_compacted_to_nothing_is_dropped_from_the_plan() -> None
 
 
 @pytest.mark.parametrize("vanished", [1, 3, 6])
-async def test_files_that_nodes_pass_over_without_a_word_are_noticed_and_searched_where_they_went(
+async def test_files_that_nodes_pass_over_without_a_word_are_found_where_they_went(
     vanished: int,
 ) -> None:
     async with running_cluster(readers=2, options=SLOW_REFRESH) as cluster:
