@@ -122,8 +122,9 @@ class Upkeep:
 
     def build_pending(self) -> None:
         """Build an index for every file that waits for one; the writable node's background thread does this."""
-        for table in self.everything():
-            for file in self._metadata.files([table], [FileType.TO_INDEX]):
+        for file in self._metadata.files(self.everything(), [FileType.TO_INDEX]):
+            table = self._metadata.collection(file.table_id)  # as it is after the file was marked
+            if table is not None:
                 self._build(table, file)
 
     def _build(self, table: Collection, source: File) -> None:
