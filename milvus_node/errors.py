@@ -20,7 +20,7 @@ class SegmentDamaged(StorageError):
 
 
 class IndexUnreadable(StorageError):
-    """An index file that is sound, for all one can tell, but not of a kind this node can search; its raw file serves."""
+    """An index file that is sound, as far as one can tell, but of a kind this node cannot search; its raw file serves."""
 
 
 class DiskFull(StorageError):
