@@ -39,6 +39,8 @@ class MariaDB(Program):
         self.port = free_port()
         self._data = folder / "data"
         self._socket = folder / "s.sock"
+        # A server that starts deletes the temporary tables of every other server that shares its folder for them.
+        self._private_tmpdir = {"TMPDIR": str(folder)}
         self._names = itertools.count(1)
         server = find_program("mariadbd") or Path("mariadbd")
         super().__init__(
@@ -58,6 +60,7 @@ class MariaDB(Program):
                 ]
             ),
             folder,
+            environment=self._private_tmpdir,
         )
 
     @staticmethod
@@ -84,6 +87,7 @@ class MariaDB(Program):
                 ]
             ),
             self.folder,
+            environment=self._private_tmpdir,
         )
         with install:
             install.start()
