@@ -20,7 +20,7 @@ class SegmentDamaged(StorageError):
 
 
 class IndexUnreadable(StorageError):
-    """An index file that is sound, as far as one can tell, but of a kind this node cannot search; its raw file serves."""
+    """An index file that seems sound, but is of a kind that this node cannot search; its raw file serves."""
 
 
 class DiskFull(StorageError):
