@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -35,7 +36,7 @@ class _Params:
         Floats are truncated. What is no number is passed over: the protocol checks only what an index type needs.
         """
         names = {_JSON_NAMES.get(field.name, field.name): field.name for field in fields(cls)}
-        numbers = {key: value for key, value in given.items() if isinstance(value, (int, float))}
+        numbers = {k: v for k, v in given.items() if isinstance(v, int) or (isinstance(v, float) and isfinite(v))}
         return cls(**{names[key]: int(value) for key, value in numbers.items() if key in names})
 
 

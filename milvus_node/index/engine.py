@@ -18,6 +18,7 @@ import functools
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _KERNELS = (
     (frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}), "SkylakeX"),
     (frozenset({"avx2", "fma"}), "Haswell"),
 )
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +101,20 @@ def one_thread() -> Iterator[None]:
         module.omp_set_num_threads(before)
 
 
-@functools.cache
 def _load() -> tuple[Any, bool]:
+    """The module, and whether the environment was prepared before it was imported."""
+    with _loading:
+        return _load_once()
+
+
+@functools.cache
+def _load_once() -> tuple[Any, bool]:
     in_time = "faiss" not in sys.modules
     if in_time:
         os.environ.update(environment_for(cpu_flags(_read("/proc/cpuinfo")), os.environ))
     module = importlib.import_module("faiss")
-    module.omp_set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    # faiss compares this with nq * dimension (before 1.9: with nq). 1 leaves the choice to the callers here: they go
-    # round the matrix product, for fewer than BLAS_FROM_QUERIES, themselves.
+    # faiss compares this with nq * dimension (older versions: with nq). 1 leaves the choice to the callers here: they
+    # go round the matrix product, for fewer than BLAS_FROM_QUERIES, themselves.
     module.cvar.distance_compute_blas_threshold = 1
     module.cvar.precomputed_table_max_bytes = _PRECOMPUTED_TABLE_BYTES
     return module, in_time

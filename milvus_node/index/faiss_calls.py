@@ -67,5 +67,5 @@ def read(source: BlobReader) -> Any:
     """Read an index in faiss's own format. Raises SegmentDamaged."""
     try:
         return faiss().read_index(faiss().PyCallbackIOReader(source.read, _BUFFER_BYTES))
-    except RuntimeError as error:
-        raise SegmentDamaged(f"faiss cannot read the index: {error}") from error
+    except (RuntimeError, MemoryError) as error:  # a damaged length asks for any amount of memory
+        raise SegmentDamaged(f"faiss cannot read the index: {error!r}") from error

@@ -92,12 +92,12 @@ class Nearest:
         self._width = 0
 
     def add(self, keys: Keys) -> None:
-        """Take in ``keys`` [nq, n] of any n. They are not copied and may be reordered."""
-        block = keep_nearest(keys, self._k)
+        """Take in ``keys`` [nq, n] of any n, which may be reordered. Few of many are copied: the rest can be freed."""
+        block = keep_nearest(keys, self._k).copy() if keys.shape[1] > self._k else keys
         self._blocks.append(block)
         self._width += block.shape[1]
         if self._width > 2 * self._k + _SPARE:
-            self._blocks = [np.ascontiguousarray(keep_nearest(np.concatenate(self._blocks, axis=1), self._k))]
+            self._blocks = [keep_nearest(np.concatenate(self._blocks, axis=1), self._k).copy()]
             self._width = self._blocks[0].shape[1]
 
     def ranked(self) -> Keys:

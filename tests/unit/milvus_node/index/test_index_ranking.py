@@ -96,6 +96,7 @@ def test_collecting_many_blocks_keeps_little_more_than_the_nearest() -> None:
     for start in range(0, 400_000, 1000):
         nearest.add(keys[:, start : start + 1000].copy())
     assert sum(block.shape[1] for block in nearest._blocks) < 70_000
+    assert all(block.base is None for block in nearest._blocks)
     np.testing.assert_array_equal(nearest.ranked(), np.sort(keys, axis=1)[:, :300])
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from milvus_node.index import sampling
 from milvus_node.index.api import BuildParams, SearchParams
-from milvus_node.index.sampling import SAMPLE_BYTES, training_sample
+from milvus_node.index.sampling import training_sample
 from milvus_node.index.tuning import tuned_nbits, tuned_nlist
 
 
@@ -47,10 +48,11 @@ def test_a_sample_of_everything_is_no_copy() -> None:
     assert training_sample(vectors, 10, 100) is vectors
 
 
-def test_a_sample_is_bounded_in_bytes_but_has_a_row_for_each_centroid() -> None:
-    wide = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (100_000, 32_768), (0, 0))
-    assert len(training_sample(wide, 16, 1000)) * 32_768 * 4 == SAMPLE_BYTES
-    assert len(training_sample(wide[:, :8], 5000, 1)) == 5000
+def test_a_sample_is_bounded_in_bytes_but_has_a_row_for_each_centroid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "SAMPLE_BYTES", 1 << 16)
+    vectors = np.zeros((10_000, 16), np.float32)
+    assert training_sample(vectors, 16, 1000).nbytes == 1 << 16
+    assert len(training_sample(vectors, 5000, 1)) == 5000
 
 
 def test_fewer_rows_than_centroids_repeat() -> None:
@@ -59,6 +61,6 @@ def test_fewer_rows_than_centroids_repeat() -> None:
 
 
 def test_parameters_are_taken_from_the_protocols_names() -> None:
-    given = {"M": 12, "efConstruction": 99.9, "m": "four", "nlist": True, "unknown": 5, "metric_type": "L2"}
+    given = {"M": 12, "efConstruction": 99.9, "m": "four", "nlist": True, "unknown": 5, "n_trees": float("nan")}
     assert BuildParams.of(given) == BuildParams(links=12, ef_construction=99, nlist=1)
     assert SearchParams.of({"nprobe": 3, "search_k": -1, "ef": None}) == SearchParams(nprobe=3)
