@@ -47,6 +47,9 @@ from mishards.errors import MishardsError
 
 log = logging.getLogger(__name__)
 
+_MILVUS_LOG = "mxlog.meta"
+"""A file that a Milvus 1.x server always has beside its log."""
+
 _ORPHAN_GRACE_S = 0.0
 """At its start the writable node is alone with the folder: what the catalog does not name is garbage."""
 
@@ -56,7 +59,7 @@ class Node:
 
     def __init__(self, options: NodeOptions) -> None:
         """Read what ``set_config`` changed before; nothing else is opened yet."""
-        self._settings_folder = options.storage.path / "conf" if options.role is Role.WRITABLE else None
+        self._settings_folder = options.own_path / "conf" if options.role is Role.WRITABLE else None
         changed = saved(self._settings_folder) if self._settings_folder else {}
         options = self._options = with_saved(options, changed)
         self._layout = StorageLayout(options.storage.path)
@@ -107,6 +110,11 @@ class Node:
         writable.initialise()
         self._snapshots.start()
         snapshot = self._catalog.refreshed()
+        if (options.storage.path / "wal" / _MILVUS_LOG).exists():
+            log.warning(
+                "%s holds the log of a Milvus server: rows that it had not flushed when it stopped are not served",
+                options.storage.path / "wal",
+            )
         wal = WriteAheadLog.open(
             options.wal_path,
             WalOptions(above_lsn=flushed_lsn(snapshot), ignore_damage=options.wal.recovery_error_ignore),

@@ -41,7 +41,7 @@ class StorageOptions:
 class WalOptions:
     """The write-ahead log."""
 
-    path: str = field(default="", metadata=about("folder of the log; empty is the folder wal in storage.path"))
+    path: str = field(default="", metadata=about("folder of the log; empty is mishards/wal in storage.path"))
     recovery_error_ignore: bool = field(
         default=False, metadata=about("start with a damaged log, dropping what is behind the damage")
     )
@@ -91,8 +91,13 @@ class NodeOptions:
 
     @property
     def wal_path(self) -> Path:
-        """The folder of the log."""
-        return Path(self.wal.path) if self.wal.path else self.storage.path / "wal"
+        """The folder of the log; not ``wal`` in the storage, where a Milvus server keeps another kind."""
+        return Path(self.wal.path) if self.wal.path else self.own_path / "wal"
+
+    @property
+    def own_path(self) -> Path:
+        """What this program keeps in the storage beside the files of Milvus 1.x."""
+        return self.storage.path / "mishards"
 
     @property
     def maintenance(self) -> MaintenanceOptions:

@@ -101,8 +101,7 @@ def test_what_milvus_wrote_is_served_and_goes_on(tmp_path: Path, metadata: str) 
             fill(rpc)
             check(rpc)
         milvus.terminate()
-    flags = ["--metadata", metadata, "--config", str(write_config(tmp_path))]
-    with node(tmp_path, flags=flags) as ours, Rpc(ours.launch()) as rpc:
+    with node(tmp_path, flags=["--metadata", metadata]) as ours, Rpc(ours.launch()) as rpc:
         check(rpc)
         more = rpc.call("Insert", collection_name="c", row_record_array=records(BASE[:1]), row_id_array=[0])
         assert more.status.error_code == 0
@@ -114,8 +113,7 @@ def test_what_milvus_wrote_is_served_and_goes_on(tmp_path: Path, metadata: str) 
 
 
 def test_what_we_wrote_is_served_by_milvus(tmp_path: Path, metadata: str) -> None:
-    flags = ["--metadata", metadata, "--config", str(write_config(tmp_path))]
-    with node(tmp_path, flags=flags) as ours:
+    with node(tmp_path, flags=["--metadata", metadata]) as ours:
         with Rpc(ours.launch()) as rpc:
             fill(rpc)
             check(rpc)
@@ -124,10 +122,3 @@ def test_what_we_wrote_is_served_by_milvus(tmp_path: Path, metadata: str) -> Non
         milvus.start(lambda: address_of(milvus))
         with Rpc(address_of(milvus)) as rpc:
             check(rpc)
-
-
-def write_config(folder: Path) -> Path:
-    """Our log in a folder of its own: a Milvus server keeps another kind of log in ``wal``."""
-    path = folder / "node.yaml"
-    path.write_text(f"wal:\n  path: {folder / 'our-wal'}\n")
-    return path
