@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,6 +33,10 @@ Next = Callable[[Segment, tuple[str, ...]], "Node | None"]
 """The node to ask for a segment, given the names of those already tried; None when there is no other."""
 
 
+Ready = Callable[[Node, Sequence[Segment]], Awaitable[None]]
+"""Returns once a node may be asked for these segments; raises NodeError when it may not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What every node is asked: the client's own encoded ``SearchParam``, under one deadline."""
@@ -42,6 +46,7 @@ class Request:
     metadata: Metadata
     revision: int
     """Of the snapshot that names the segments."""
+    ready: Ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +111,9 @@ class Scatter:
         return self._answers
 
     def _ask(self, node: Node, part: Part) -> None:
-        loop, request = asyncio.get_running_loop(), self._request
+        loop = asyncio.get_running_loop()
         self.attempts += 1
-        body = search_in_files([segment.file.id for segment in part.segments], request.param)
-        metadata = request.metadata
-        if REVISION in node.capabilities:
-            metadata = (*metadata, (REVISION_KEY, str(request.revision)))
-        call = node.call("SearchInFiles", body, deadline=request.deadline, metadata=metadata)
-        part.call = loop.create_task(call, name=f"search-{node.name}")
+        part.call = loop.create_task(self._call(node, part.segments), name=f"search-{node.name}")
         part.tried += (node.name,)
         self._parts.add(part)
         watch = LifeWatch(node, part.call, self._patience_s)
@@ -121,6 +121,15 @@ class Scatter:
         delay_s = self._hedging.delay_s() if part.rival is None else None
         if delay_s is not None:
             part.timer = loop.call_later(delay_s, self._hedge, part)
+
+    async def _call(self, node: Node, segments: tuple[Segment, ...]) -> bytes:
+        request = self._request
+        await request.ready(node, segments)
+        body = search_in_files([segment.file.id for segment in segments], request.param)
+        metadata = request.metadata
+        if REVISION in node.capabilities:
+            metadata = (*metadata, (REVISION_KEY, str(request.revision)))
+        return await node.call("SearchInFiles", body, deadline=request.deadline, metadata=metadata)
 
     def _ended(self, node: Node, part: Part, watch: LifeWatch, began: float, call: asyncio.Task[bytes]) -> None:
         watch.stop()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from mishards.catalog.snapshot import Segment
-from mishards.cluster.node import passed_on
+from mishards.cluster.node import Node, passed_on
 from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId, NodeFault, NodeUnavailable, NoSearchNode
 from mishards.query import trace
@@ -19,6 +19,7 @@ from mishards.query.choice import Choice
 from mishards.query.hedge import Hedging
 from mishards.query.options import SearchOptions
 from mishards.query.prepare import Preparation, Wanted
+from mishards.query.reload import Reloads
 from mishards.query.scatter import Candidates, Request, Scatter
 from mishards.query.snapshots import Snapshots
 from mishards.transport.api import Call
@@ -48,6 +49,7 @@ class Searcher:
         self._snapshots = snapshots
         self._choice = choice
         self._hedging = hedging
+        self._reloads = Reloads()
         self._options = options
         self._patience_s = patience_s
 
@@ -81,11 +83,9 @@ class Searcher:
         answers: list[Answer] = []
         waited_until = deadline.earlier(self._options.node_wait_ms / 1000)
         behind: list[str] = []
-        metadata = passed_on(call.metadata)
         while True:
             try:
-                request = Request(wanted.envelope.raw, deadline, metadata, wanted.snapshot.revision)
-                answers += await self._asked(wanted, answers, request, frozenset(behind[1:]))
+                answers += await self._asked(wanted, answers, self._request(wanted, call, deadline), behind)
             except StaleRoute as found:
                 behind.append(found.node)
                 if len(behind) > _STALE_ROUNDS:
@@ -105,9 +105,18 @@ class Searcher:
                 wanted = await self._preparation.anew(wanted, deadline)
                 answers = _still_right(answers, wanted.route.segments)
 
+    def _request(self, wanted: Wanted, call: Call, deadline: Deadline) -> Request:
+        collection = wanted.snapshot.collection(wanted.envelope.collection_name)
+
+        async def ready(node: Node, segments: Sequence[Segment]) -> None:
+            await self._reloads.ensure(node, collection, segments, deadline)
+
+        return Request(wanted.envelope.raw, deadline, passed_on(call.metadata), wanted.snapshot.revision, ready)
+
     async def _asked(
-        self, wanted: Wanted, answers: Sequence[Answer], request: Request, avoid: frozenset[str]
+        self, wanted: Wanted, answers: Sequence[Answer], request: Request, behind: Sequence[str]
     ) -> list[Answer]:
+        avoid = frozenset(behind[1:])  # the first may have been right: it was the snapshot that was old
         done = {segment.segment_id for answer in answers for segment in answer.segments}
         parts = []
         for node, segments in self._choice.first(wanted.route, avoid):

@@ -2,8 +2,8 @@
 
 Literal, because a router must live with each: unknown file ids are passed over without a word while one is known;
 files marked for deletion are refused; an empty list of files searches everything; answers are as wide as the rows that
-were there, with a column of id -1 behind them; tags are ignored when files are named; a read-only node accepts writes
-and loses them; an unknown command is answered with success.
+were there, with a column of id -1 behind them; tags are ignored when files are named; rows deleted after a segment was
+loaded are still found until the node is told to reload it; an unknown command is answered with success.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ class LiteralNode:
         self._commands = {"version": "1.1.0", "status": "OK", "mode": "CPU", **(commands or {})}
         self.replies: list[bytes] = []
         """Replies to give instead of searching, one a search; for faults that only a reply can show."""
+        self._loaded: dict[str, tuple[NDArray[np.int64], Vectors]] = {}
         self._methods: Mapping[str, Callable[[bytes], bytes]] = {
             "Cmd": self._cmd,
             "Search": self._search,
             "SearchInFiles": self._search_in_files,
+            "ReloadSegments": self._reload,
             "Flush": lambda _request: ok_status().SerializeToString(),
             "Insert": lambda _request: pb.VectorIds(status=ok_status(), vector_id_array=[1]).SerializeToString(),
             "CreateCollection": self._create,
@@ -77,6 +79,13 @@ class LiteralNode:
 
     def _drop(self, request: bytes) -> bytes:
         self._world.drop(pb.CollectionName.FromString(request).collection_name)
+        return ok_status().SerializeToString()
+
+    def _reload(self, request: bytes) -> bytes:
+        for text in pb.ReLoadSegmentsParam.FromString(request).segment_id_array:
+            file = self._world.files.get(int(text))
+            if file is not None and file.segment_id in self._loaded:
+                self._loaded[file.segment_id] = self._world.rows[file.segment_id]
         return ok_status().SerializeToString()
 
     def _search(self, request: bytes) -> bytes:
@@ -111,7 +120,7 @@ class LiteralNode:
         segments = {file.segment_id for file in files if file.file_type in _RAW}
         if not segments:
             return pb.TopKQueryResult(status=ok_status()).SerializeToString()
-        parts = [self._world.rows[segment] for segment in sorted(segments)]
+        parts = [self._loaded.setdefault(segment, self._world.rows[segment]) for segment in sorted(segments)]
         width = min(param.topk, 1 + sum(min(param.topk, len(ids)) for ids, _ in parts))
         ids, distances = _padded(parts, queries, width, MetricType(table.metric_type))
         return pb.TopKQueryResult(

@@ -87,6 +87,15 @@ class World:
         """Remove a file's row, as the clean-up does."""
         del self.files[file.id]
 
+    def delete(self, file: FileRecord, *ids: int) -> None:
+        """Delete rows of a segment, as a flush of deletes does: fewer rows, and a newer time on each of its files."""
+        kept = ~np.isin(self.rows[file.segment_id][0], ids)
+        self.rows[file.segment_id] = tuple(array[kept] for array in self.rows[file.segment_id])  # type: ignore[assignment]  # still two
+        now = next(self._numbers)
+        for number, row in self.files.items():
+            if row.segment_id == file.segment_id:
+                self.files[number] = replace(row, row_count=int(kept.sum()), updated_time=now)
+
     def merge(self, table: str, *sources: FileRecord, clean_up: bool = True) -> FileRecord:
         """Replace segments by one of all their rows; their files are cleaned up, or stay TO_DELETE."""
         parts = [self.rows[source.segment_id] for source in sources]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -60,6 +61,10 @@ class ScriptedNode:
         """Counts nothing here."""
 
 
+async def at_once(_node: Node, _segments: Sequence[Segment]) -> None:
+    """Nodes are always ready."""
+
+
 def hedging(enabled: bool) -> Hedging:
     made = Hedging(HedgeOptions(enabled=enabled, budget=1.0, min_delay_ms=1))
     for _ in range(40):
@@ -83,7 +88,7 @@ async def scattered(
     parts: dict[str, list[Segment]] = {}
     for number, names in placement.items():
         parts.setdefault(names[0], []).append(segment(number))
-    scatter = Scatter(Request(b"", Deadline.after(30), (), 1), candidates, hedging(enabled), patience_s=30)
+    scatter = Scatter(Request(b"", Deadline.after(30), (), 1, at_once), candidates, hedging(enabled), patience_s=30)
     try:
         answers = await scatter.run([(cast("Node", nodes[name]), tuple(found)) for name, found in parts.items()])
     except NodeError as error:
@@ -146,6 +151,6 @@ async def test_a_hedge_that_fails_leaves_the_first_call_to_answer() -> None:
 
 
 async def test_without_time_nothing_is_sent() -> None:
-    scatter = Scatter(Request(b"", Deadline(0.0), (), 1), cast("Candidates", None), hedging(enabled=False), 1)
+    scatter = Scatter(Request(b"", Deadline(0.0), (), 1, at_once), cast("Candidates", None), hedging(enabled=False), 1)
     with pytest.raises(DeadlineExceeded):
         await scatter.run([])
