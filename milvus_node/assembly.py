@@ -62,7 +62,7 @@ class Node:
         self._settings_folder = options.own_path / "conf" if options.role is Role.WRITABLE else None
         changed = saved(self._settings_folder) if self._settings_folder else {}
         options = self._options = with_saved(options, changed)
-        self._layout = StorageLayout(options.storage.path)
+        self._layout = StorageLayout(options.storage.path, options.storage.bloom_filters)
         engine = open_engine(options.metadata_uri)
         self._reader = CatalogReader(engine)
         self._settings = Settings(

@@ -32,6 +32,10 @@ class StorageOptions:
     auto_flush_interval_s: float = field(
         default=1.0, metadata=about("flush every collection this often; 0 turns it off", minimum=0)
     )
+    bloom_filters: bool = field(
+        default=True,
+        metadata=about("write what Milvus 1.x nodes need to get and delete rows by id: 2.7 MB a segment"),
+    )
     file_cleanup_timeout_s: float = field(
         default=10.0, metadata=about("superseded files live on this long", minimum=0, maximum=3600)
     )

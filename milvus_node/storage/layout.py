@@ -17,9 +17,10 @@ from milvus_node.storage.segment_folder import SegmentFolder
 
 @dataclass(frozen=True, slots=True)
 class StorageLayout:
-    """The paths below ``root``."""
+    """The paths below ``root``, and whether new segments get the file that only Milvus 1.x nodes read."""
 
     root: Path
+    bloom_filters: bool = True
 
     @property
     def lock_path(self) -> Path:
@@ -37,4 +38,5 @@ class StorageLayout:
 
     def segment(self, table_id: str, segment_id: str) -> SegmentFolder:
         """The folder of a segment, which need not exist; StorageError when an id cannot name one."""
-        return SegmentFolder(self.table_path(table_id) / checked_name("segment", segment_id))
+        path = self.table_path(table_id) / checked_name("segment", segment_id)
+        return SegmentFolder(path, bloom_filters=self.bloom_filters)

@@ -40,8 +40,9 @@ class SegmentFolder:
     are named) or StorageError; writes raise DiskFull or StorageError and leave nothing half-written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, bloom_filters: bool = True) -> None:
         self.path = path
+        self._bloom_filters = bloom_filters
 
     @property
     def segment_id(self) -> str:
@@ -55,12 +56,13 @@ class SegmentFolder:
     # --- raw files -------------------------------------------------------------------------------------------
 
     def write_raw(
-        self, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Element], *, bloom_filter: bool = True
+        self, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Element], *, bloom_filter: bool | None = None
     ) -> None:
         """Write the raw files of ``ids`` (``int64[n]``) and ``vectors`` (``[n, width]``), with no row deleted.
 
         When it returns, every file and the folder itself are durable. Contiguous arrays are not copied. Without
-        ``bloom_filter`` (2.7 MB) a Milvus server can search the segment, but neither delete in it nor fetch rows by id.
+        ``bloom_filter`` (2.7 MB) a Milvus server can search the segment, but neither delete in it nor fetch rows by id;
+        None leaves that to the layout.
         """
         if ids.dtype != np.int64 or ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
             raise ValueError(f"ids {ids.dtype}{ids.shape} and vectors {vectors.dtype}{vectors.shape} are no segment")
@@ -69,7 +71,7 @@ class SegmentFolder:
         with Staging(self.path) as staging:
             self._stage(staging, self._vectors_path.name, raw_segment.framed(vectors))
             self._stage(staging, self._ids_path.name, raw_segment.framed(ids))
-            if bloom_filter:
+            if self._bloom_filters if bloom_filter is None else bloom_filter:
                 staging.write(BLOOM_FILTER, bloom_filter_of(ids))
             self._stage_replacement(staging, DELETED_DOCS, raw_segment.framed(np.empty(0, np.int32)))
             staging.publish()

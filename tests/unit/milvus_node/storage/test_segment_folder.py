@@ -78,8 +78,8 @@ def test_a_new_segment_has_exactly_its_files_and_no_deleted_row(segment: Segment
 
 def test_the_bloom_filter_is_that_of_the_ids_and_may_be_left_out(tmp_path: Path, segment: SegmentFolder) -> None:
     assert (segment.path / "bloom_filter").read_bytes() == b"".join(bloom_filter_of(IDS))
-    without = StorageLayout(tmp_path).segment("words", "5")
-    without.write_raw(IDS, VECTORS, bloom_filter=False)
+    without = StorageLayout(tmp_path, bloom_filters=False).segment("words", "5")
+    without.write_raw(IDS, VECTORS)
     assert not (without.path / "bloom_filter").exists()
 
 
