@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from mishards.catalog.snapshot import Collection, Snapshot
 from mishards.deadline import Deadline
-from mishards.errors import CollectionNotFound, InvalidFileId, Overloaded, PartitionError
+from mishards.errors import InvalidFileId, Overloaded, PartitionError, RequestError
 from mishards.query import trace
 from mishards.query.choice import Choice
 from mishards.query.options import Consistency, SearchOptions
@@ -57,7 +57,7 @@ class Preparation:
         self._options = options
 
     async def prepared(self, envelope: SearchEnvelope, files: frozenset[int] | None, deadline: Deadline) -> Wanted:
-        """Check the request on a snapshot; one that seems to lack what is asked for is read anew once.
+        """Check the request on a snapshot; before it is refused, the catalog is read once more: it may have changed.
 
         Raises:
             RequestError: what a node would refuse.
@@ -74,7 +74,7 @@ class Preparation:
         snapshot = await self._snapshots.at(level, options.graceful_time_ms, deadline)
         try:
             return await self._on(snapshot, envelope, files, deadline)
-        except (CollectionNotFound, PartitionError, InvalidFileId):
+        except RequestError:
             newer = await self._snapshots.fresh(deadline)
             if newer.version == snapshot.version:
                 raise
