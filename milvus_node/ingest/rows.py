@@ -61,7 +61,7 @@ class RowWriter:
         mode = IdMode.GENERATED if ids is None else IdMode.USER
         with self._parts.locks.gate(collection.name):
             current = self._same(collection)
-            _check_mode(current, mode)
+            check_id_mode(current, mode)
             table_id = find_partition(current, tag).table_id
             name = current.name
             if current.id_mode is IdMode.UNDECIDED:
@@ -118,7 +118,12 @@ class RowWriter:
                 raise
 
 
-def _check_mode(collection: Collection, mode: IdMode) -> None:
+def check_id_mode(collection: Collection, mode: IdMode) -> None:
+    """Check that rows whose ids come from ``mode`` fit those that the collection has had.
+
+    Raises:
+        IllegalIds: its ids come from the other side.
+    """
     if collection.id_mode is IdMode.USER and mode is IdMode.GENERATED:
         raise IllegalIds(_USER_TEXT)
     if collection.id_mode is IdMode.GENERATED and mode is IdMode.USER:

@@ -127,10 +127,13 @@ def selected(collection: Collection, tags: Sequence[str]) -> tuple[Segment, ...]
     return tuple(s for partition in collection.partitions if partition.tag in chosen for s in partition.segments)
 
 
+_MAX_DIGITS = 20  # of an unsigned number of 64 bits
+
+
 def _numbers(file_ids: Iterable[str]) -> list[int]:
     numbers = []
     for file_id in file_ids:
-        if not (file_id.isascii() and file_id.isdecimal()):
+        if not (file_id.isascii() and file_id.isdecimal() and len(file_id) <= _MAX_DIGITS):
             raise InvalidFileId("stoul")  # the protocol's text for an id that is no number
         numbers.append(int(file_id))
     return numbers

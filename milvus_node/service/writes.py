@@ -7,7 +7,8 @@ import numpy as np
 from milvus_node.catalog import NodeCatalog
 from milvus_node.ingest.flush import Flusher
 from milvus_node.ingest.rewrite import Rewriter
-from milvus_node.ingest.rows import RowWriter
+from milvus_node.ingest.rows import RowWriter, check_id_mode
+from mishards.catalog.records import IdMode
 from mishards.transport.api import Call
 from mishards.wire import limits, names
 from mishards.wire.protos import milvus_pb2 as pb
@@ -31,6 +32,7 @@ class WriteCalls:
         check_rows(request.rows)
         limits.check_insert_ids(len(request.ids), len(request.rows))
         collection = self._catalog.known().collection(request.collection_name)
+        check_id_mode(collection, IdMode.USER if len(request.ids) else IdMode.GENERATED)
         rows = np.ascontiguousarray(vector_rows(request.rows, collection.dimension, collection.metric))
         limits.check_insert_size(rows.nbytes)
         vectors = rows.view(np.uint8)

@@ -156,7 +156,7 @@ async def test_calls_under_way_are_listed_by_method_and_number(pool: Pool, runni
         return ok_status().SerializeToString()
 
     serve = dispatcher(pool, running, Flush=wait, Cmd=lambda _: ",".join(running.names(without="Cmd")).encode())
-    task = asyncio.create_task(serve(call("Flush")))  # type: ignore[arg-type]  # a coroutine is awaitable
+    task = asyncio.create_task(serve(call("Flush")))
 
     async def listed() -> bool:
         return bool(running.names(without="Cmd"))
