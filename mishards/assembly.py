@@ -27,6 +27,7 @@ from mishards.query.lookup import Lookup
 from mishards.query.options import RoutingOptions
 from mishards.query.prepare import Preparation
 from mishards.query.route import Routes
+from mishards.query.scatter import Patience
 from mishards.query.search import Searcher
 from mishards.query.snapshots import Snapshots
 from mishards.query.warm import Warmer
@@ -81,9 +82,9 @@ class Router:
         forwarder = Forwarder(self.fleet, options.write)
         choice = Choice(self.fleet, balancing_for(options.routing.balancing))
         preparation = Preparation(snapshots, routes, choice, forwarder.flush, options.search)
-        patience_s = options.health.patience_ms / 1000
+        patience = Patience(options.health.patience_ms / 1000, options.search.partial)
         hedging = Hedging(options.search.hedge)
-        searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience_s)
+        searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience)
         lookup = Lookup(self.fleet, options.search.deadline_ms)
         parts = Parts(
             searcher,

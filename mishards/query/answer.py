@@ -10,6 +10,7 @@ from mishards.cluster.node import Node
 from mishards.errors import MalformedReply, NodeFault, NodeUnavailable
 from mishards.query.verdict import Verdict, judge
 from mishards.wire.replies import status_of
+from mishards.wire.results import encode_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,11 @@ class Answer:
     node: str
     segments: tuple[Segment, ...]
     reply: bytes
+
+
+def unanswered(segments: tuple[Segment, ...]) -> Answer:
+    """What stands for segments that nobody answered, where partial results are wanted: no node, no rows."""
+    return Answer("", segments, encode_result(None))
 
 
 class StaleRoute(Exception):

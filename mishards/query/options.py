@@ -44,6 +44,10 @@ class SearchOptions:
     max_results: int = field(
         default=0, metadata=about("most results a search may ask for, query vectors x topk; 0 is no limit", minimum=0)
     )
+    partial: bool = field(
+        default=False,
+        metadata=about("answer without the segments that no node can search, and say so, instead of failing"),
+    )
     verify: bool = field(
         default=True,
         metadata=about("read the catalog again after a search on nodes that may pass over vanished files in silence"),

@@ -21,7 +21,7 @@ from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import NodeError, NodeRejected, NodeTimeout
-from mishards.query.answer import Answer, LifeWatch, StaleRoute, reply_of
+from mishards.query.answer import Answer, LifeWatch, StaleRoute, reply_of, unanswered
 from mishards.query.hedge import Hedging
 from mishards.transport.api import Metadata
 from mishards.wire.extensions import REVISION, REVISION_KEY
@@ -74,15 +74,24 @@ class Part:
     timer: asyncio.TimerHandle | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How a search puts up with nodes that do not answer."""
+
+    probe_after_s: float
+    """How long a node may take before it is probed for life."""
+    partial: bool = False
+    """Go on without what nobody answers, instead of failing."""
+
+
 class Scatter:
     """One fan-out. ``attempts`` counts the calls made."""
 
-    def __init__(self, request: Request, candidates: Candidates, hedging: Hedging, patience_s: float) -> None:
-        """``patience_s``: how long a node may take before it is probed for life."""
+    def __init__(self, request: Request, candidates: Candidates, hedging: Hedging, patience: Patience) -> None:
         self._request = request
         self._candidates = candidates
         self._hedging = hedging
-        self._patience_s = patience_s
+        self._patience = patience
         self._answers: list[Answer] = []
         self._parts: set[Part] = set()
         self._open = 0
@@ -116,7 +125,7 @@ class Scatter:
         part.call = loop.create_task(self._call(node, part.segments), name=f"search-{node.name}")
         part.tried += (node.name,)
         self._parts.add(part)
-        watch = LifeWatch(node, part.call, self._patience_s)
+        watch = LifeWatch(node, part.call, self._patience.probe_after_s)
         part.call.add_done_callback(partial(self._ended, node, part, watch, time.monotonic()))
         delay_s = self._hedging.delay_s() if part.rival is None else None
         if delay_s is not None:
@@ -197,7 +206,10 @@ class Scatter:
         """Ask the next candidates for what a node did not answer."""
         pieces = self._pieces(part, self._candidates.following)
         if pieces is None:
-            raise error
+            if not self._patience.partial:
+                raise error
+            self._settle(part, [unanswered(part.segments)])
+            return
         names = ",".join(following.name for following, _ in pieces)
         log.warning("failover from=%s to=%s segments=%d: %s", node.name, names, len(part.segments), error)
         self._abandon(part)

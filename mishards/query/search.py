@@ -20,14 +20,18 @@ from mishards.query.hedge import Hedging
 from mishards.query.options import SearchOptions
 from mishards.query.prepare import Preparation, Wanted
 from mishards.query.reload import Reloads
-from mishards.query.scatter import Candidates, Request, Scatter
+from mishards.query.scatter import Candidates, Patience, Request, Scatter
 from mishards.query.snapshots import Snapshots
 from mishards.transport.api import Call
 from mishards.wire.merge import merge_results
+from mishards.wire.protos.milvus_pb2 import TopKQueryResult
 from mishards.wire.results import encode_result
 from mishards.wire.search import SearchEnvelope, SearchInFilesEnvelope
 
 log = logging.getLogger(__name__)
+
+PARTIAL_KEY = "mishards-partial"
+"""Initial metadata of a partial result: ``MISSING/ALL`` segments."""
 
 _STALE_ROUNDS = 4
 """How often a search looks again before it believes that a node is at fault."""
@@ -43,7 +47,7 @@ class Searcher:
         choice: Choice,
         hedging: Hedging,
         options: SearchOptions,
-        patience_s: float,
+        patience: Patience,
     ) -> None:
         self._preparation = preparation
         self._snapshots = snapshots
@@ -51,7 +55,7 @@ class Searcher:
         self._hedging = hedging
         self._reloads = Reloads()
         self._options = options
-        self._patience_s = patience_s
+        self._patience = patience
 
     async def search(self, call: Call) -> bytes:
         """The encoded reply to an encoded ``SearchParam``."""
@@ -68,7 +72,7 @@ class Searcher:
         deadline = call.deadline.earlier(self._options.deadline_ms / 1000)
         wanted = await self._preparation.prepared(envelope, files, deadline)
         try:
-            answers = await self._answered(wanted, call, deadline)
+            wanted, answers = await self._answered(wanted, call, deadline)
         except RefusedByNode as refusal:
             return refusal.reply
         except FaultyReply as fault:
@@ -76,10 +80,12 @@ class Searcher:
         if not answers:
             return encode_result(None)
         replies = [answer.reply for answer in answers]
-        return merge_results(replies, envelope.topk, wanted.params.metric.larger_is_nearer)
+        merged = merge_results(replies, envelope.topk, wanted.params.metric.larger_is_nearer)
+        missing = sum(len(answer.segments) for answer in answers if not answer.node)
+        return _marked(call, merged, missing, len(wanted.route.segments)) if missing else merged
 
-    async def _answered(self, wanted: Wanted, call: Call, deadline: Deadline) -> list[Answer]:
-        """Answers that cover every segment once."""
+    async def _answered(self, wanted: Wanted, call: Call, deadline: Deadline) -> tuple[Wanted, list[Answer]]:
+        """Answers that cover every segment once, and the search as it was when they did."""
         answers: list[Answer] = []
         waited_until = deadline.earlier(self._options.node_wait_ms / 1000)
         behind: list[str] = []
@@ -100,7 +106,7 @@ class Searcher:
                 wanted = self._preparation.routed(wanted.snapshot, wanted.envelope, wanted.files)
             else:
                 if not await self._outdated(wanted, answers, deadline):
-                    return answers
+                    return wanted, answers
                 log.info("files vanished during a search, it goes on with a fresh snapshot")
                 wanted = await self._preparation.anew(wanted, deadline)
                 answers = _still_right(answers, wanted.route.segments)
@@ -126,7 +132,7 @@ class Searcher:
         if not parts:
             return []
         candidates = Candidates(self._choice.following(wanted.route, avoid), self._choice.replica(wanted.route))
-        scatter = Scatter(request, candidates, self._hedging, self._patience_s)
+        scatter = Scatter(request, candidates, self._hedging, self._patience)
         try:
             return await scatter.run(parts)
         finally:
@@ -151,3 +157,18 @@ def _still_right(answers: Sequence[Answer], segments: Sequence[Segment]) -> list
     """The answers all of whose segments are still there, in the same version."""
     there = {(segment.segment_id, segment.version) for segment in segments}
     return [answer for answer in answers if all((s.segment_id, s.version) in there for s in answer.segments)]
+
+
+def _marked(call: Call, reply: bytes, missing: int, segments: int) -> bytes:
+    """A partial result that says so, in the reply's metadata and in the reason of its status.
+
+    Raises:
+        NoSearchNode: it would be empty.
+    """
+    if missing == segments:
+        raise NoSearchNode(f"no node answered for any of {segments} segments")
+    trace.note(missing=missing)
+    call.reply_metadata.append((PARTIAL_KEY, f"{missing}/{segments}"))
+    result = TopKQueryResult.FromString(reply)
+    result.status.reason = f"partial: {missing} of {segments} segments could not be searched"
+    return result.SerializeToString()

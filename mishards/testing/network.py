@@ -41,8 +41,8 @@ class Link:
     """The peer takes calls and answers none until it is thawed."""
     slow_s: float = 0.0
     """Every call takes so long more."""
-    faults: dict[str, list[MishardsError]] = field(default_factory=dict)
-    """Errors to raise instead of calling, by method, one a call."""
+    faults: dict[str, list[MishardsError | None]] = field(default_factory=dict)
+    """Errors to raise instead of calling, by method, one a call; None lets a call through."""
     calls: list[Call] = field(default_factory=list)
     """Every call that reached the peer."""
     cut: asyncio.Event = field(default_factory=asyncio.Event)
@@ -128,8 +128,9 @@ class _MemoryChannel:
         link = self._network.link(self._address)
         if link.refused or link.handler is None or self._closed.is_set():
             raise NodeUnavailable(self._address, "failed to connect", sent=False)
-        if link.faults.get(method):
-            raise link.faults[method].pop(0)
+        fault = link.faults[method].pop(0) if link.faults.get(method) else None
+        if fault is not None:
+            raise fault
         call = Call(method, bytes(request), tuple(metadata), deadline, peer="memory")
         link.calls.append(call)
         answer = asyncio.ensure_future(self._answered(link, link.handler, call))

@@ -16,7 +16,7 @@ from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import DeadlineExceeded, NodeError, NodeUnavailable
 from mishards.query.hedge import HedgeOptions, Hedging
-from mishards.query.scatter import Candidates, Request, Scatter
+from mishards.query.scatter import Candidates, Patience, Request, Scatter
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.results import encode_result
 
@@ -88,7 +88,7 @@ async def scattered(
     parts: dict[str, list[Segment]] = {}
     for number, names in placement.items():
         parts.setdefault(names[0], []).append(segment(number))
-    scatter = Scatter(Request(b"", Deadline.after(30), (), 1, at_once), candidates, hedging(enabled), patience_s=30)
+    scatter = Scatter(Request(b"", Deadline.after(30), (), 1, at_once), candidates, hedging(enabled), Patience(30))
     try:
         answers = await scatter.run([(cast("Node", nodes[name]), tuple(found)) for name, found in parts.items()])
     except NodeError as error:
@@ -151,6 +151,8 @@ async def test_a_hedge_that_fails_leaves_the_first_call_to_answer() -> None:
 
 
 async def test_without_time_nothing_is_sent() -> None:
-    scatter = Scatter(Request(b"", Deadline(0.0), (), 1, at_once), cast("Candidates", None), hedging(enabled=False), 1)
+    scatter = Scatter(
+        Request(b"", Deadline(0.0), (), 1, at_once), cast("Candidates", None), hedging(enabled=False), Patience(1)
+    )
     with pytest.raises(DeadlineExceeded):
         await scatter.run([])

@@ -288,3 +288,35 @@ async def test_a_call_with_no_time_left_is_not_sent() -> None:
         with pytest.raises(NodeTimeout):
             await cluster.call("Search", search_param("words", vectors(1), 1), timeout_s=0)
         assert not cluster.searched()
+
+
+PARTIAL = replace(QUICK, search=replace(QUICK.search, partial=True), routing=replace(QUICK.routing, spares=0))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_partial_result_is_given_only_where_it_is_wanted_and_says_so(wanted: bool) -> None:
+    options = PARTIAL if wanted else replace(PARTIAL, search=replace(PARTIAL.search, partial=False))
+    async with running_cluster(readers=2, writer=False, options=options) as cluster:
+        await filled(cluster)
+        cluster.nodes["reader-1"].replies = [failed("disk is on fire", 16)] * 1000
+        # The other reader answers for its own segments, and fails when it is asked for those of the first.
+        cluster.network.link("reader-2:1").faults = {"SearchInFiles": [None, *[NodeFault("reader-2:1", "no")] * 1000]}
+        queries = vectors(1)
+        reply = await cluster.search("words", queries, 80)
+        ids = rows_of(reply)[0]
+        if wanted:
+            missing = 8 - len(ids[0]) // 10
+            assert 0 < missing < 8
+            assert reply.status.reason == f"partial: {missing} of 8 segments could not be searched"
+            assert reply.status.error_code == 0
+        else:
+            assert (ids, reply.status.error_code) == ([], 2)
+
+
+async def test_a_partial_result_without_anything_is_a_failure() -> None:
+    async with running_cluster(readers=2, writer=False, options=PARTIAL) as cluster:
+        await filled(cluster)
+        for node in cluster.nodes.values():
+            node.replies = [failed("disk is on fire")] * 1000
+        with pytest.raises(NodeUnavailable, match="no node answered for any of 8 segments"):
+            await cluster.search("words", vectors(1), 7)
