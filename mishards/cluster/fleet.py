@@ -34,6 +34,8 @@ class Fleet:
         self._options = options
         self._nodes: dict[str, Node] = {}
         self._membership = Membership()
+        self.news = 0
+        """Counts what changed: members and their health."""
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,6 +99,7 @@ class Fleet:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     def _tell(self) -> None:
+        self.news += 1
         self._news.set()
         self._news = asyncio.Event()
 

@@ -20,6 +20,8 @@ from mishards.routing.balance import Balancing, Load, Work
 STRICT_FILES = "strict_files"
 """Capability: the node refuses a search when it does not know one of the files, not only when it knows none."""
 
+_MOST_KEPT = 1024
+
 Parts = list[tuple[Node, tuple[Segment, ...]]]
 
 
@@ -29,6 +31,8 @@ class Choice:
     def __init__(self, fleet: Fleet, balancing: Balancing) -> None:
         self._fleet = fleet
         self._balancing = balancing
+        self._kept: dict[Route, Parts] = {}
+        self._kept_at = -1
 
     def owners(self) -> tuple[Owner, ...]:
         """Who may hold segments now."""
@@ -51,6 +55,18 @@ class Choice:
         Raises:
             NoSearchNode: there is no node at all.
         """
+        self._fleet.membership  # noqa: B018 - takes notice of what changed
+        if self._kept_at != self._fleet.news or len(self._kept) > _MOST_KEPT:
+            self._kept_at, self._kept = self._fleet.news, {}
+        parts = self._kept.get(route) if not avoid else None
+        if parts is None:
+            parts, is_choice = self._chosen(route, avoid)
+            if not is_choice and not avoid:
+                self._kept[route] = parts
+        return parts
+
+    def _chosen(self, route: Route, avoid: frozenset[str]) -> tuple[Parts, bool]:
+        """The parts, and whether there was anything to balance: if not, the next search gets the same."""
         wanted: dict[str, list[Segment]] = {}
         balanced, works = [], []
         for group in route.groups:
@@ -64,7 +80,8 @@ class Choice:
             loads = {name: self._load(name) for work in works for name in work.owners}
             for group, name in zip(balanced, self._balancing.choose(works, loads), strict=True):
                 wanted.setdefault(name, []).extend(group.segments)
-        return [(self._known(name), _in_order(segments)) for name, segments in sorted(wanted.items())]
+        parts = [(self._known(name), _in_order(segments)) for name, segments in sorted(wanted.items())]
+        return parts, any(len(work.owners) > 1 for work in works)
 
     def following(self, route: Route, avoid: frozenset[str] = frozenset()) -> Next:
         """Whom to ask for a segment of the route when others have failed: the well ones first, then any."""

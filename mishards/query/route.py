@@ -22,7 +22,7 @@ class Group:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """The segments of a search, by owners.
 
