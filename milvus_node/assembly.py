@@ -85,6 +85,7 @@ class Node:
         )
         self._running = RunningCalls()
         self._lock: FolderLock | None = None
+        self._writable: WritableCatalog | None = None
         self._parts: WriteParts | None = None
         self._flusher: Flusher | None = None
         self._rows: RowWriter | None = None
@@ -106,7 +107,7 @@ class Node:
         options = self._options
         options.storage.path.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock.acquire(self._layout.lock_path)
-        writable = WritableCatalog(open_engine(options.metadata_uri))
+        writable = self._writable = WritableCatalog(open_engine(options.metadata_uri))
         writable.initialise()
         self._snapshots.start()
         snapshot = self._catalog.refreshed()
@@ -175,12 +176,21 @@ class Node:
             self._maintenance.stop()
         if self._flusher is not None:
             try:
-                self._flusher.flush_all()
+                self._flusher.finish()
             except MishardsError as error:
                 log.warning("left in the log for the next start: %s", error)
         if self._parts is not None:
             self._parts.wal.close()
         self._snapshots.close()
         self._reader.close()
-        if self._lock is not None:
+        if self._writable is not None:
+            self._writable.close()
+        if self._lock is None:
+            return
+        if self._is_idle():
             self._lock.release()
+        else:  # a build or a merge that outlives its caller must not meet another writer; the kernel frees the lock
+            log.warning("the folder stays locked until the work under way ends with this process")
+
+    def _is_idle(self) -> bool:
+        return not self._pools.admitted and not (self._maintenance and self._maintenance.is_running)

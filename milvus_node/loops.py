@@ -25,6 +25,11 @@ class Loop:
         self.failures = 0
         self.last_success = time.monotonic()
 
+    @property
+    def is_running(self) -> bool:
+        """Was it started, and has it not ended?"""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()

@@ -96,6 +96,18 @@ class Flusher:
         if failed is not None:
             raise failed
 
+    def finish(self) -> None:
+        """Flush everything for the last time, and record that no log is needed up to here.
+
+        A Milvus server that takes the database over starts without a log of its own only where it finds that.
+
+        Raises:
+            MishardsError: as ``flush_all``; nothing is recorded then.
+        """
+        applied = self._parts.wal.last_lsn
+        self.flush_all()
+        self._parts.files.record_all_flushed(applied)
+
     def _show(self, name: str, taken: CollectionBuffer) -> None:
         parts = self._parts
         try:

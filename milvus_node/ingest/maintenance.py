@@ -64,6 +64,11 @@ class Maintenance:
         for loop in self.loops:
             loop.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Is any loop still at work?"""
+        return any(loop.is_running for loop in self.loops)
+
     def stop(self) -> None:
         """End every loop after the step under way."""
         for wait_s in (0.0, _STOP_S):

@@ -28,6 +28,11 @@ class Pools:
         for pool in (self.search, self.write, self.definition, self.info):
             pool.close()
 
+    @property
+    def admitted(self) -> int:
+        """Calls running or waiting."""
+        return sum(pool.admitted for pool in (self.search, self.write, self.definition, self.info))
+
 
 @dataclass(frozen=True, slots=True)
 class ReadCalls:

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from mishards.catalog.records import FileRecord, FileType
-from mishards.catalog.tables import table_files, tables
+from mishards.catalog.tables import environment, table_files, tables
 from mishards.catalog.transaction import WritableCatalog, expect, later, retire
 from mishards.kinds import IndexType
 
@@ -102,6 +102,11 @@ class FileWriter:
                     )
                     .values(row_count=deletion.row_count, updated_time=later(now))
                 )
+
+    def record_all_flushed(self, lsn: int) -> None:
+        """Record that every collection is flushed up to ``lsn``."""
+        with self._catalog.transaction() as connection:
+            connection.execute(update(environment).values(global_lsn=lsn))
 
     def replace(self, sources: Sequence[Expected], segment_ids: Sequence[str], new_files: Sequence[NewFile]) -> None:
         """Put merged or compacted segments in the place of ``sources``, whose every file is retired.

@@ -74,16 +74,15 @@ class WritableCatalog:
         finally:
             self._turn.release()
 
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A look that changes nothing."""
         with translated(self._engine), self._engine.connect() as connection:
             yield connection
-
-    def set_global_lsn(self, lsn: int) -> None:
-        """Record up to where every collection is flushed."""
-        with self.transaction() as connection:
-            connection.execute(update(environment).values(global_lsn=lsn))
 
 
 def retire(connection: Connection, now: int, condition: ColumnElement[bool]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,12 @@ class Rpc:
 
     def call(self, method: str, request: Any, metadata: Sequence[tuple[str, str]] = ()) -> Any:
         """Send a message and return the reply."""
-        call = Call(method, request.SerializeToString(), metadata, Deadline.after(WAIT_S))
-        reply = self._loop.run_until_complete(self._serve(call))
+        reply = self._loop.run_until_complete(self.begin(method, request, metadata))
         return METHODS[method].reply.FromString(reply)
+
+    def begin(self, method: str, request: Any, metadata: Sequence[tuple[str, str]] = ()) -> Awaitable[bytes]:
+        """Send a message; the reply is still encoded."""
+        return self._serve(Call(method, request.SerializeToString(), metadata, Deadline.after(WAIT_S)))
 
     # --- what most tests need ----------------------------------------------------------------------------------------
 

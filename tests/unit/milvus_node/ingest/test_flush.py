@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from harness.waiting import eventually
 from harness.write_path import WAIT_S, OpenWritePath, WritePath
 from milvus_node.errors import DiskFull
 from milvus_node.ingest import flush as flush_module
 from milvus_node.storage.segment_folder import SegmentFolder
+from mishards.catalog.tables import environment
 from mishards.errors import CatalogUnavailable
 
 AWAY = CatalogUnavailable("the database is away")
@@ -281,3 +283,34 @@ def test_flushing_while_many_clients_insert_and_delete_loses_and_doubles_nothing
 def _flush_until(node: WritePath, done: threading.Event) -> None:
     while not done.is_set():
         node.flush()
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def global_lsn(node: WritePath) -> int:
+    with node._engine.connect() as connection:
+        return int(connection.execute(select(environment.c.global_lsn)).scalar_one())
+
+
+def test_a_clean_end_records_that_no_log_is_needed_any_more(node: WritePath) -> None:
+    node.create()
+    node.insert([1])
+    node.flush()
+    assert global_lsn(node) == 0  # as a Milvus server has it, a flush of one collection leaves it
+    node.insert([2])
+    node.flusher.finish()
+    assert node.ids() == [1, 2]
+    assert global_lsn(node) >= node.collection().table.flush_lsn > 0
+
+
+def test_an_end_with_rows_that_cannot_be_flushed_records_nothing(
+    node: WritePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.create()
+    node.insert([1])
+    with monkeypatch.context() as failing:
+        raise_before(failing, node.parts.files, "flush")
+        with pytest.raises(CatalogUnavailable):
+            node.flusher.finish()
+    assert global_lsn(node) == 0

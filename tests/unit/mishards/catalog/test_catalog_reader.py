@@ -77,7 +77,7 @@ def test_the_writers_own_count_rises_with_every_change(reader: CatalogReader, wr
     first = reader.read(None)
     create(writable)
     second = reader.read(first)
-    writable.set_global_lsn(5)  # nothing that a snapshot shows
+    FileWriter(writable).record_all_flushed(5)  # nothing that a snapshot shows
     third = reader.read(second)
     assert first.revision < second.revision < third.revision
     assert third.version == second.version

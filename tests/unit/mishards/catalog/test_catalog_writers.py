@@ -276,7 +276,7 @@ def test_what_a_crashed_writer_announced_is_retired_when_the_next_one_starts(cat
 
 def test_initialising_again_changes_nothing(catalog: ClockedCatalog) -> None:
     catalog.flush("1")
-    catalog.writable.set_global_lsn(9)
+    catalog.files.record_all_flushed(9)
     before = catalog.rows(), catalog.collection()
     catalog.writable.initialise()
     with catalog.engine.connect() as connection:
