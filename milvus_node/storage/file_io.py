@@ -25,7 +25,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def storage_errors(path: Path, *, wanted: int = 0) -> Iterator[None]:
-    """Turn an OSError of the block into DiskFull (``wanted`` bytes did not fit) or StorageError, naming ``path``."""
+    """Turn an OSError of the block into DiskFull or StorageError, naming ``path`` and, if known, the bytes wanted."""
     try:
         yield
     except OSError as error:
@@ -35,7 +35,8 @@ def storage_errors(path: Path, *, wanted: int = 0) -> Iterator[None]:
 def storage_error(error: OSError, path: Path, *, wanted: int = 0) -> StorageError:
     """The node's error for ``error`` at ``path``."""
     if error.errno in _NO_ROOM:
-        return DiskFull(f"no room for {wanted} bytes in {path} ({error.strerror}); free space or enlarge the volume")
+        size = f" for {wanted} bytes" if wanted else ""
+        return DiskFull(f"no room{size} in {path} ({error.strerror}); free space or enlarge the volume")
     return StorageError(f"{path}: {error.strerror or error}")
 
 
