@@ -1,8 +1,11 @@
-"""The kinds of metric and index that the protocol and the catalog number."""
+"""What the protocol and the catalog share: the kinds of metric and index, and the tag of the default partition."""
 
 from __future__ import annotations
 
 import enum
+
+DEFAULT_TAG = "_default"
+"""The built-in partition: a collection's own rows."""
 
 
 class MetricType(enum.IntEnum):

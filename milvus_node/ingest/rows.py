@@ -16,9 +16,10 @@ from milvus_node.ingest.flush import Flusher
 from milvus_node.ingest.parts import WriteParts
 from milvus_node.ingest.wal import DeleteRecord, InsertRecord
 from mishards.catalog.records import IdMode
-from mishards.catalog.snapshot import DEFAULT_TAG, Collection, Partition
+from mishards.catalog.snapshot import Collection, Partition
 from mishards.deadline import Deadline
 from mishards.errors import CollectionNotFound, DeadlineExceeded, IllegalIds, MishardsError, PartitionError
+from mishards.kinds import DEFAULT_TAG
 
 _GENERATED_TEXT = (
     "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."  # the protocol's

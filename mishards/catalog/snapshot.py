@@ -12,10 +12,7 @@ from functools import cached_property
 
 from mishards.catalog.records import FileRecord, FileType, IdMode, TableRecord, TableState
 from mishards.errors import CollectionNotFound
-from mishards.kinds import IndexType, MetricType
-
-DEFAULT_TAG = "_default"
-"""The tag of a collection's own rows."""
+from mishards.kinds import DEFAULT_TAG, IndexType, MetricType
 
 _PREFERENCE = (FileType.INDEX, FileType.TO_INDEX, FileType.RAW, FileType.BACKUP)
 """Which file of a segment is searched. BACKUP stands in where an index was just dropped and RAW is not yet back."""

@@ -14,10 +14,8 @@ from collections.abc import Iterable, Sequence
 import re2  # type: ignore[import-untyped]  # the package ships no types
 
 from mishards.errors import IllegalCollectionName, PartitionError
+from mishards.kinds import DEFAULT_TAG
 from mishards.wire.limits import MAX_NAME_BYTES, MAX_PARTITIONS
-
-DEFAULT_TAG = "_default"
-"""The built-in partition: the collection's own rows."""
 
 _BLANKS = " \t\r\n"
 _NAME_START = re.compile(r"[A-Za-z_]")

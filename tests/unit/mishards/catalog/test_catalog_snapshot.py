@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 
 from mishards.catalog.records import FileRecord, FileType, IdMode, TableRecord, TableState
-from mishards.catalog.snapshot import DEFAULT_TAG, Collection, Snapshot, assemble, in_merge_gap
+from mishards.catalog.snapshot import Collection, Snapshot, assemble, in_merge_gap
 from mishards.errors import CollectionNotFound
-from mishards.kinds import IndexType, MetricType
+from mishards.kinds import DEFAULT_TAG, IndexType, MetricType
 
 RAW, TO_INDEX, INDEX, TO_DELETE = FileType.RAW, FileType.TO_INDEX, FileType.INDEX, FileType.TO_DELETE
 NEW_MERGE, BACKUP = FileType.NEW_MERGE, FileType.BACKUP

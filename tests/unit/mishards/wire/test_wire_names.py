@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mishards.errors import Code, IllegalCollectionName, MishardsError, PartitionError
+from mishards.kinds import DEFAULT_TAG
 from mishards.wire.names import (
-    DEFAULT_TAG,
     check_collection_name,
     check_dropped_tag,
     check_new_tag,
