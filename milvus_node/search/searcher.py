@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -48,8 +49,28 @@ class Searcher:
             part, live = self._one(collection, segment, query)
             parts.append(part)
             width += min(query.topk, live)
+        if len(parts) == 1 and _is_final(parts[0], query.topk):
+            return parts[0]
         merged = merge(parts, min(query.topk, width), larger_is_nearer=metric.larger_is_nearer)
         return _with_inner_padding(merged) if metric in _SET_METRICS else merged
+
+    def search_together(
+        self, collection: Collection, segments: Sequence[Segment], queries: Sequence[Query]
+    ) -> list[TopK | None]:
+        """Search for queries that differ in their vectors alone; the answers are those of one search for each.
+
+        Raises:
+            StorageError: a segment cannot be loaded; no query has an answer.
+        """
+        if len(queries) == 1:
+            return [self.search(collection, segments, queries[0])]
+        vectors = cast("Vectors", np.concatenate([query.vectors for query in queries]))
+        found = self.search(collection, segments, replace(queries[0], vectors=vectors))
+        if found is None:
+            return [None] * len(queries)
+        ends = np.cumsum([len(query.vectors) for query in queries]).tolist()
+        starts = [0, *ends[:-1]]
+        return [TopK(found.ids[a:b], found.distances[a:b]) for a, b in zip(starts, ends, strict=True)]
 
     def _one(self, collection: Collection, segment: Segment, query: Query) -> tuple[TopK, int]:
         if segment.rows == 0:
@@ -63,6 +84,14 @@ class Searcher:
             local = loaded.index.search(query.vectors, k, query.params, deleted=tombstones.mask, metric=query.metric)
             ids = np.where(local.ids == NO_ID, NO_ID, loaded.ids[local.ids])
             return TopK(ids, local.distances), live
+
+
+def _is_final(part: TopK, topk: int) -> bool:
+    """Is the answer of one segment the whole answer: full, and without equal distances that ids would have to order?"""
+    ids, distances = part.ids, part.distances
+    if ids.shape[1] != topk or ids[:, -1].min() == NO_ID:
+        return False
+    return not (distances[:, 1:] == distances[:, :-1]).any()
 
 
 def _nothing(nq: int) -> TopK:

@@ -7,18 +7,22 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from google.protobuf.message import DecodeError
 
-from milvus_node.service.pools import Pool
+from milvus_node.service.pools import Pool, Share
 from mishards.errors import MalformedRequest, MishardsError, UnknownMethod, WriteRefused
 from mishards.transport.api import Call
 from mishards.wire.replies import METHODS, error_reply
 
 log = logging.getLogger(__name__)
 
-Serve = Callable[[Call], bytes]
-"""Serves one call on a worker thread: encoded request in, encoded reply out; raises MishardsError."""
+Serve = Callable[[Call], bytes | Share[bytes]]
+"""Serves one call on a worker thread: encoded request in, encoded reply out; raises MishardsError.
+
+It may leave a share of the work, to be done together with that of other calls.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Dispatcher:
             if route is None:
                 raise UnknownMethod(method)
             with self._running.entered(method):
-                return await route.pool.run(lambda: route.serve(call))
+                return await route.pool.run(partial(route.serve, call))
         except MishardsError as error:
             if error.rpc_status is not None:
                 raise

@@ -1,15 +1,56 @@
-"""Where a call's blocking work runs: one pool of threads a class of calls, so that none starves another."""
+"""Where a call's blocking work runs: one pool of threads a class of calls, so that none starves another.
+
+Work may end early and leave a ``Share``: the rest of it, which can be done together with that of others. Nobody waits
+for company. A thread that is free first begins all calls that have come, then takes the shares of one key that wait by
+then; so batches grow with the load, and a call that is alone goes through on one thread without a stop.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+from milvus_node.search.batching import BatchQueue
 from mishards.errors import Overloaded, ShuttingDown
 
 T = TypeVar("T")
+
+MAX_BATCH_ROWS = 256
+"""Rows of shares that are done together; one larger share is done alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share(Generic[T]):
+    """The rest of a call's work: ``item``, which ``together`` turns into a result along with others of its key.
+
+    ``together`` gets the items of some shares of one key and returns as many results, in their order.
+    """
+
+    key: Hashable
+    rows: int
+    item: Any
+    together: Callable[[Sequence[Any]], Sequence[T]]
+
+
+class _Job:
+    """One call. ``waits`` and ``given_up`` belong to the pool's lock, ``reply`` to the event loop."""
+
+    __slots__ = ("given_up", "reply", "share", "waits", "work")
+
+    def __init__(self, work: Callable[[], Any], reply: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.reply = reply
+        self.share: Share[Any] | None = None
+        self.waits = True
+        self.given_up = False
+
+
+_Outcome = tuple[_Job, Any, BaseException | None]
 
 
 class Pool:
@@ -18,9 +59,14 @@ class Pool:
     def __init__(self, name: str, threads: int, max_waiting: int) -> None:
         """``max_waiting``: calls beyond the running ones that may wait; one more is refused."""
         self._name = name
+        self._threads = threads
         self._limit = threads + max_waiting
         self._admitted = 0
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._working = 0  # threads that will look for jobs again before they rest
+        self._new: deque[_Job] = deque()
+        self._shares: BatchQueue[_Job] = BatchQueue()
         self._closed = False
 
     @property
@@ -28,42 +74,120 @@ class Pool:
         """Calls running or waiting."""
         return self._admitted
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on a thread; a caller that gives up while it waits costs nothing more.
+    async def run(self, work: Callable[[], T | Share[T]]) -> T:
+        """Run ``work``, and the share that it may leave; a caller that gives up while it waits costs nothing more.
 
         Raises:
             Overloaded: too many calls wait already.
             ShuttingDown: the pool is closed.
         """
-        if self._closed:
-            raise ShuttingDown
-        if self._admitted >= self._limit:
+        if self._admitted >= self._limit and not self._closed:
             raise Overloaded(f"{self._limit} {self._name} calls are under way or waiting already; try again later")
-        future = self._executor.submit(work)
+        job = _Job(work, asyncio.get_running_loop().create_future())
+        with self._lock:
+            if self._closed:
+                raise ShuttingDown
+            self._new.append(job)
+            self._wake_a_thread()
         self._admitted += 1
-        future.add_done_callback(self._left(asyncio.get_running_loop()))
         try:
-            return await asyncio.wrap_future(future)
+            result: T = await job.reply
         except asyncio.CancelledError:
-            if self._dropped(future):
-                raise ShuttingDown from None
+            with self._lock:
+                job.given_up = True
+                if job.waits:
+                    self._admitted -= 1
             raise
-
-    def _dropped(self, future: Future[T]) -> bool:
-        """Did the pool give up this call, and not its caller?"""
-        return self._closed and future.cancelled()
-
-    def _left(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
-        def on_loop() -> None:
-            self._admitted -= 1
-
-        def left(_future: object) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(on_loop)
-
-        return left
+        return result
 
     def close(self) -> None:
         """Refuse new work, drop what waits; what runs goes on to its end."""
-        self._closed = True
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._closed = True
+            dropped = list(self._new)
+            self._new.clear()
+            while batch := self._shares.take(MAX_BATCH_ROWS):
+                dropped += batch
+            dropped = self._picked(dropped)
+        self._deliver([(job, None, ShuttingDown()) for job in dropped])
+        self._executor.shutdown(wait=False)
+
+    # --- on the threads; what needs the lock says so -----------------------------------------------------------------
+
+    def _wake_a_thread(self) -> None:
+        """Let one more thread look for jobs, unless all do or the pool is closed; under the lock."""
+        if self._working < self._threads and not self._closed:
+            self._working += 1
+            self._executor.submit(self._work)
+
+    def _work(self) -> None:
+        while batch := self._next():
+            if batch[0].share is None:
+                self._begin(batch[0])
+            else:
+                self._deliver(_finished(batch))
+
+    def _next(self) -> list[_Job]:
+        """A new call, or else a batch of shares; nothing when this thread may rest."""
+        with self._lock:
+            while self._new or self._shares:
+                taken = [self._new.popleft()] if self._new else self._shares.take(MAX_BATCH_ROWS)
+                if picked := self._picked(taken):
+                    return picked
+            self._working -= 1
+            return []
+
+    def _picked(self, taken: Sequence[_Job]) -> list[_Job]:
+        """Those of the jobs that someone still waits for, waiting in line no more; under the lock."""
+        wanted = [job for job in taken if not job.given_up]
+        for job in wanted:
+            job.waits = False
+        return wanted
+
+    def _begin(self, job: _Job) -> None:
+        try:
+            result = job.work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
+            self._deliver([(job, None, error)])
+            return
+        if not isinstance(result, Share):
+            self._deliver([(job, result, None)])
+            return
+        job.share = result
+        with self._lock:
+            if not (self._closed or job.given_up):
+                job.waits = True
+                self._shares.add(result.key, job, result.rows)
+                if len(self._shares) > 1:
+                    self._wake_a_thread()
+                return
+        self._deliver([(job, None, None)] if job.given_up else _finished([job]))
+
+    def _deliver(self, outcomes: list[_Outcome]) -> None:
+        """Hand results to their callers, all at once."""
+        if outcomes:
+            loop = outcomes[0][0].reply.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._settle, outcomes)
+
+    def _settle(self, outcomes: list[_Outcome]) -> None:
+        self._admitted -= len(outcomes)
+        for job, result, error in outcomes:
+            if job.reply.done():
+                continue  # the caller gave up
+            if error is None:
+                job.reply.set_result(result)
+            else:
+                job.reply.set_exception(error)
+
+
+def _finished(batch: Sequence[_Job]) -> list[_Outcome]:
+    """Do the shares of a batch together; one by one where that fails, so that each caller has its own error."""
+    shares = [job.share for job in batch if job.share is not None]
+    try:
+        results = shares[0].together([share.item for share in shares])
+        return [(job, result, None) for job, result in zip(batch, results, strict=True)]
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the callers'
+        if len(batch) == 1:
+            return [(batch[0], None, error)]
+    return [outcome for job in batch for outcome in _finished([job])]

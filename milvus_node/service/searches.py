@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -12,8 +14,10 @@ from milvus_node.index import api as index_api
 from milvus_node.index.api import Vectors
 from milvus_node.search.cache import SegmentCache, key_of
 from milvus_node.search.searcher import Query, Searcher
+from milvus_node.service.pools import Share
 from mishards.catalog.snapshot import Collection, Segment, Snapshot
 from mishards.errors import InvalidFileId
+from mishards.kinds import IndexType, MetricType
 from mishards.transport.api import Call
 from mishards.wire import limits, names
 from mishards.wire.extensions import REVISION_KEY
@@ -24,6 +28,18 @@ from mishards.wire.results import encode_result
 from mishards.wire.search import SearchEnvelope, SearchInFilesEnvelope
 from mishards.wire.vectors import vector_rows
 
+_CACHED_TEXT = 1024
+"""Characters of parameters that are worth remembering."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """A search that passed every check."""
+
+    collection: Collection
+    segments: Sequence[Segment]
+    query: Query
+
 
 class SearchCalls:
     """The calls that search; any role serves them. Safe from any thread."""
@@ -33,20 +49,20 @@ class SearchCalls:
         self._searcher = searcher
         self._cache = cache
 
-    def search(self, call: Call) -> bytes:
+    def search(self, call: Call) -> Share[bytes]:
         """Search over the collection, or over the partitions that the tags select."""
         envelope = SearchEnvelope.scan(call.request)
         collection, query = self._checked(envelope, self._catalog.now())
         segments = selected(collection, envelope.partition_tags)
-        return encode_result(self._searcher.search(collection, segments, query))
+        return self._share(_Wanted(collection, segments, query), envelope.partition_tags)
 
-    def search_in_files(self, call: Call) -> bytes:
+    def search_in_files(self, call: Call) -> Share[bytes]:
         """Search over the files named; without names, over the whole collection."""
         request = SearchInFilesEnvelope.scan(call.request)
         envelope = request.search
         if not request.file_ids:
             collection, query = self._checked(envelope, self._catalog.now())
-            return encode_result(self._searcher.search(collection, collection.segments, query))
+            return self._share(_Wanted(collection, collection.segments, query), ())
         limits.check_search_files(len(request.file_ids))
         wanted = _numbers(request.file_ids)
         snapshot = self._snapshot_with(wanted, call)
@@ -54,7 +70,20 @@ class SearchCalls:
         segments = _found(snapshot, wanted, collection)
         if not segments:
             raise InvalidFileId("Invalid file id")
-        return encode_result(self._searcher.search(collection, segments, query))
+        return self._share(_Wanted(collection, segments, query), tuple(wanted))
+
+    def _share(self, wanted: _Wanted, place: tuple[str, ...] | tuple[int, ...]) -> Share[bytes]:
+        """The search itself, to be done with others over the same ``place`` of the same state of the catalog."""
+        query = wanted.query
+        # As long as a share waits it holds its collection, so the identity is that of no other.
+        key = id(wanted.collection), place, query.topk, query.metric, query.params
+        return Share(key, len(query.vectors), wanted, self._search_together)
+
+    def _search_together(self, shares: Sequence[_Wanted]) -> list[bytes]:
+        first = shares[0]
+        queries = [wanted.query for wanted in shares]
+        found = self._searcher.search_together(first.collection, first.segments, queries)
+        return [encode_result(each) for each in found]
 
     def _checked(self, envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:
         names.check_collection_name(envelope.collection_name)
@@ -62,10 +91,11 @@ class SearchCalls:
         for tag in envelope.partition_tags:
             names.check_partition_tag(tag)
         collection = snapshot.collection(envelope.collection_name)
-        params = search_params(collection.index_type.on_the_wire, collection.metric, envelope.topk, envelope.params)
+        check = _checked_params if len(envelope.params) <= _CACHED_TEXT else _checked_params.__wrapped__
+        metric, params = check(collection.index_type, collection.metric, envelope.topk, envelope.params)
         rows = vector_rows(envelope.rows, collection.dimension, collection.metric)
         vectors = cast("Vectors", np.ascontiguousarray(rows))
-        return collection, Query(vectors, envelope.topk, params.metric, index_params(params))
+        return collection, Query(vectors, envelope.topk, metric, params)
 
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
         """The known snapshot if it is as new as the router's and knows these files; else one read now.
@@ -102,6 +132,15 @@ class SearchCalls:
         pb.ReLoadSegmentsParam.FromString(call.request)
         self._catalog.now()
         return ok_status().SerializeToString()
+
+
+@lru_cache(maxsize=1024)
+def _checked_params(
+    index_type: IndexType, metric: MetricType, topk: int, text: str
+) -> tuple[MetricType, index_api.SearchParams]:
+    """The metric to search by, and what the index wants; clients send few different texts."""
+    checked = search_params(index_type.on_the_wire, metric, topk, text)
+    return checked.metric, index_params(checked)
 
 
 def index_params(checked: SearchParams) -> index_api.SearchParams:
