@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from mishards.rest.errors import illegal
 from mishards.rest.exchange import Exchange
-from mishards.rest.fields import illegal
 from mishards.rest.replies import OK_BODY, ok
 from mishards.rest.system import command, json_command
 

@@ -34,6 +34,11 @@ class BadHttpRequest(RequestError):
         self.status = status
 
 
+def illegal(message: str) -> BadHttpRequest:
+    """The error of a body that is JSON, but not what it should be."""
+    return BadHttpRequest(RestCode.ILLEGAL_BODY, message)
+
+
 class ErrorReply(MishardsError):
     """The reply of a call carries an error; ``reply_code`` and the message are the handler's."""
 

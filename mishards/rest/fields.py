@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from mishards.rest.errors import BadHttpRequest, RestCode
+from mishards.rest.errors import BadHttpRequest, RestCode, illegal
+from mishards.rest.loading import loads
+from mishards.rest.rows import JsonRows
 from mishards.wire.params import MAX_INT64, MIN_INT64
 
 T = TypeVar("T")
@@ -36,7 +38,7 @@ class Fields:
         if not body:
             raise BadHttpRequest(RestCode.BODY_PARSE_FAIL, "The request body is empty. Send a JSON object.")
         try:
-            values = orjson.loads(body)
+            values = loads(body)
         except orjson.JSONDecodeError as error:
             raise BadHttpRequest(RestCode.BODY_PARSE_FAIL, f"The request body is not JSON: {error}") from error
         if not isinstance(values, dict):
@@ -79,11 +81,11 @@ class Fields:
             raise illegal(f"Field '{name}' must be an array.")
         return list(value)
 
-    def taken(self, name: str) -> list[Any]:
-        """Read an array and let go of it, so that a large one lives no longer than its reader needs it."""
-        value = self.array(name)
+    def rows(self, name: str) -> JsonRows:
+        """Read vectors, and let go of them, so that many live no longer than their reader needs them."""
+        value = self._value(name, None)
         del self._values[name]
-        return value
+        return value if isinstance(value, JsonRows) else JsonRows.of(value)
 
     def inner(self, name: str) -> Fields:
         """Read an object inside this one."""
@@ -138,11 +140,6 @@ def required(query: Mapping[str, str], name: str) -> str:
     if not query.get(name):
         raise BadHttpRequest(RestCode.QUERY_PARAM_LOSS, f"Query parameter '{name}' is required.")
     return query[name]
-
-
-def illegal(message: str) -> BadHttpRequest:
-    """The error of a body that is JSON, but not what it should be."""
-    return BadHttpRequest(RestCode.ILLEGAL_BODY, message)
 
 
 def illegal_query(name: str, value: str, expected: str) -> BadHttpRequest:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mishards.rest.fields import illegal
+from mishards.rest.errors import illegal
 from mishards.wire.params import MAX_INT64, MIN_INT64
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.results import decode_result
-from mishards.wire.vectors import encode_rows
+from mishards.wire.vectors import Floats, encode_rows
 
 _NUMBER_KINDS = "iuf"
 _DECIMALS = re.compile(r"-?[0-9]+(?:,-?[0-9]+)*")
@@ -29,29 +29,43 @@ _HITS_AT_ONCE = 8192  # formatted by one call, which holds the interpreter for a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JsonRows:
-    """The vectors of a request: number[n, dim], in one block where all are equally long, else a block each."""
+    """The vectors of a request: float32[n, dim] in blocks, where rows of different lengths stand in different ones."""
 
-    blocks: tuple[NDArray[Any], ...]
+    blocks: tuple[Floats, ...]
+    may_be_bytes: bool
+    """Are there values, all of them whole numbers?"""
 
     @classmethod
-    def of(cls, rows: Sequence[Any]) -> JsonRows:
+    def of(cls, rows: Any) -> JsonRows:
         """Read an array of arrays of numbers.
 
         Raises:
             BadHttpRequest: it is something else.
         """
+        if not isinstance(rows, list):
+            raise illegal("Field 'vectors' must be an array.")
         if not rows:
-            return cls(())
+            return cls((), may_be_bytes=False)
         try:
-            return cls((_numbers(np.asarray(rows), 2),))
+            arrays = [_numbers(np.asarray(rows), 2)]
         except ValueError:  # rows of different lengths
-            return cls(tuple(_numbers(_row(row), 1)[np.newaxis] for row in rows))
+            arrays = [_numbers(_row(row), 1)[np.newaxis] for row in rows]
+        kinds = {array.dtype.kind for array in arrays if array.size}
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and the handler refuses it
+            blocks = tuple(array.astype(np.float32) for array in arrays)
+        return cls(blocks, may_be_bytes=bool(kinds) and "f" not in kinds)
+
+    @classmethod
+    def joined(cls, parts: Sequence[JsonRows]) -> JsonRows:
+        """Put parts that follow each other behind one another."""
+        filled = [part.may_be_bytes for part in parts if part.size]
+        blocks = tuple(block for part in parts for block in part.blocks)
+        return cls(blocks, may_be_bytes=bool(filled) and all(filled))
 
     @property
-    def may_be_bytes(self) -> bool:
-        """Are there values, all of them whole numbers?"""
-        kinds = {block.dtype.kind for block in self.blocks if block.size}
-        return bool(kinds) and "f" not in kinds
+    def size(self) -> int:
+        """Bytes of the values."""
+        return sum(block.nbytes for block in self.blocks)
 
     def encoded(self, tag: bytes, *, binary: bool) -> bytes:
         """Encode them as the ``RowRecord`` of the field with this tag.
@@ -59,8 +73,7 @@ class JsonRows:
         Raises:
             BadHttpRequest: a value of a binary vector is no byte.
         """
-        convert = _bytes if binary else _floats
-        return b"".join(encode_rows(tag, convert(block)) for block in self.blocks)
+        return b"".join(encode_rows(tag, _bytes(block) if binary else block) for block in self.blocks)
 
 
 def _row(row: Any) -> NDArray[Any]:
@@ -82,12 +95,7 @@ def _no_vectors() -> Exception:
     return illegal("Field 'vectors' must be an array of arrays of numbers.")
 
 
-def _floats(block: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and the handler refuses it
-        return block.astype(np.float32)
-
-
-def _bytes(block: NDArray[Any]) -> NDArray[np.uint8]:
+def _bytes(block: Floats) -> NDArray[np.uint8]:
     if block.size and not 0 <= block.min() <= block.max() <= 255:
         raise illegal("A binary vector must be an array of bytes, integers from 0 to 255.")
     return block.astype(np.uint8)

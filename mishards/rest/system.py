@@ -8,9 +8,9 @@ import orjson
 from starlette.responses import PlainTextResponse, Response
 
 from mishards.errors import Code
-from mishards.rest.errors import ErrorReply
+from mishards.rest.errors import ErrorReply, illegal
 from mishards.rest.exchange import Exchange
-from mishards.rest.fields import Fields, illegal
+from mishards.rest.fields import Fields
 from mishards.rest.replies import OK_BODY, ok
 from mishards.wire.protos import milvus_pb2 as pb
 

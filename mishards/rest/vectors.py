@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from mishards.rest.errors import BadHttpRequest, ErrorReply
+from mishards.rest.errors import BadHttpRequest, ErrorReply, illegal
 from mishards.rest.exchange import Exchange
-from mishards.rest.fields import Fields, illegal, illegal_query, required
+from mishards.rest.fields import Fields, illegal_query, required
 from mishards.rest.names import is_binary
 from mishards.rest.replies import OK_BODY, created, json_text, ok
-from mishards.rest.rows import JsonRows, hits_json, read_ids, vectors_json
+from mishards.rest.rows import hits_json, read_ids, vectors_json
 from mishards.wire.params import PARAMS_KEY
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.search import search_in_files
@@ -95,11 +95,9 @@ def _by_id(param: pb.SearchParam, ids: list[int]) -> pb.SearchByIDParam:
 
 async def _rows(exchange: Exchange, fields: Fields, tag: bytes) -> bytes:
     """Encode the vectors in the body."""
-    values = fields.taken("vectors")
-    size = 8 * sum(map(len, values)) if all(isinstance(row, list) for row in values) else 0
-    rows = await exchange.aside(size, lambda: JsonRows.of(values))
+    rows = await exchange.aside(exchange.body_bytes, lambda: fields.rows("vectors"))
     binary = rows.may_be_bytes and await _holds_bytes(exchange)
-    return await exchange.aside(size, lambda: rows.encoded(tag, binary=binary))
+    return await exchange.aside(rows.size, lambda: rows.encoded(tag, binary=binary))
 
 
 async def _holds_bytes(exchange: Exchange) -> bool:

@@ -6,11 +6,13 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 from starlette.types import ASGIApp, Message
 
 from mishards.deadline import Deadline
+from mishards.rest import body as rest_body
 from mishards.rest.application import api_routes, application
 from mishards.rest.health import health_routes
 from mishards.transport.api import Call
@@ -207,6 +209,36 @@ async def test_a_call_ends_when_the_request_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 5)
     assert handler.ended.is_set()
+
+
+async def test_a_body_that_stops_coming_is_given_up() -> None:
+    handler, asked = Stuck(), 0
+
+    async def receive() -> Message:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": b"abc", "more_body": True}
+
+    with mock.patch.object(rest_body, "_SILENCE_S", 0.02):
+        task, sent = request(application(api_routes(handler)), receive, {"content-length": "100"})
+        await asyncio.wait_for(task, 5)
+    assert sent[0]["status"] == 408
+    assert b"stopped coming after 3 bytes" in sent[1]["body"]
+    assert not handler.entered.is_set()
+
+
+async def test_a_client_that_goes_away_while_it_sends_makes_no_call() -> None:
+    handler = Stuck()
+    messages = iter([{"type": "http.request", "body": b"abc", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    task, _ = request(application(api_routes(handler)), receive, {"content-length": "100"})
+    await asyncio.wait_for(task, 5)
+    assert not handler.entered.is_set()
 
 
 async def test_health_says_what_is_wrong_and_what_is_only_odd(api: Any) -> None:
