@@ -41,6 +41,8 @@ class IndexBuilder:
             StorageError, CatalogUnavailable: the segment stays raw and waits; or the switch went through although its
                 answer was lost, so the file stays where it is.
         """
+        if segment.segment_id not in {waiting.segment_id for waiting in self.waiting(name)}:
+            return False  # superseded before its turn came, so its files may be gone
         collection = self._parts.catalog.known().collection(name)
         folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
         vectors = raw_vectors(folder, collection)

@@ -63,18 +63,27 @@ class Rewriter:
         Raises:
             StorageError, CatalogUnavailable: what was not rewritten yet stays as it was.
         """
-        for segment in self._parts.catalog.refreshed().collection(name).segments:
+        for found in self._parts.catalog.refreshed().collection(name).segments:
+            segment = self._current(name, found)
+            if segment is None:
+                continue  # merged while others were rewritten
             folder = self._folder(segment)
             deleted = len(folder.read_deleted())
             if deleted and deleted >= COMPACTION_THRESHOLD * folder.row_count():
                 indexed = segment.file.file_type in (FileType.INDEX, FileType.TO_INDEX)
                 self._rewrite(name, [segment], was_indexed=indexed)
 
+    def _current(self, name: str, found: Segment) -> Segment | None:
+        segments = self._parts.catalog.known().collection(name).segments
+        return next((segment for segment in segments if segment.segment_id == found.segment_id), None)
+
     def _folder(self, segment: Segment) -> SegmentFolder:
         return self._parts.layout.segment(segment.table_id, segment.segment_id)
 
     def _rewrite(self, name: str, segments: Sequence[Segment], *, was_indexed: bool) -> bool:
         collection = self._parts.catalog.known().collection(name)
+        if _still_there(collection, segments) is None:
+            return False  # superseded before its turn came, so its files may be gone
         sources = [self._read(segment) for segment in segments]
         new = _Rewritten(
             self._parts.layout.segment(segments[0].table_id, self._parts.ids.one()),
@@ -105,7 +114,7 @@ class Rewriter:
                 collection = self._parts.catalog.refreshed().collection(name)
             except CollectionNotFound:
                 return False
-            current = _still_there(collection, sources)
+            current = _still_there(collection, [source.segment for source in sources])
             if current is None:
                 return False
             late = _deleted_since(sources)
@@ -127,16 +136,16 @@ class Rewriter:
             return True
 
 
-def _still_there(collection: Collection, sources: Sequence[_Source]) -> list[Segment] | None:
-    """The sources as the catalog has them now; None where one is gone, or its index has come or gone."""
+def _still_there(collection: Collection, segments: Sequence[Segment]) -> list[Segment] | None:
+    """The segments as the catalog has them now; None where one is gone, or its index has come or gone."""
     by_id = {segment.segment_id: segment for segment in collection.segments}
-    found = [by_id.get(source.segment.segment_id) for source in sources]
+    found = [by_id.get(segment.segment_id) for segment in segments]
     same = [
-        segment
-        for segment, source in zip(found, sources, strict=True)
-        if segment is not None and segment.file.file_type == source.segment.file.file_type
+        now
+        for now, segment in zip(found, segments, strict=True)
+        if now is not None and now.file.file_type == segment.file.file_type
     ]
-    return same if len(same) == len(sources) else None
+    return same if len(same) == len(segments) else None
 
 
 def _write(folder: SegmentFolder, sources: Sequence[_Source], row_bytes: int) -> None:

@@ -318,6 +318,19 @@ def test_an_index_whose_switch_got_no_answer_keeps_its_file(node: WritePath, mon
     assert _index_files(node, segment) == {segment.file.file_id}
 
 
+def test_a_segment_that_is_gone_before_its_build_begins_is_passed_over(node: WritePath) -> None:
+    node.create(index_file_size=100)
+    node.collections.create_index(node.collection(), IndexType.IVF_FLAT, NLIST)
+    fill(node, 100)
+    node.flush()
+    (waiting,) = node.builder.waiting("words")
+    node.delete(list(range(50)))
+    node.flush()
+    node.rewriter.compact("words")
+    node.parts.layout.segment("words", waiting.segment_id).remove()
+    assert not node.builder.build("words", waiting)
+
+
 def _index_files(node: WritePath, segment: Segment) -> set[str]:
     folder = node.parts.layout.segment(segment.table_id, segment.segment_id)
     return {path.name for path in folder.path.iterdir() if path.name.isdecimal()}

@@ -244,6 +244,36 @@ def test_a_segment_compacted_to_nothing_disappears(node: WritePath) -> None:
     assert node.ids() == list(range(10, 20))
 
 
+def test_compaction_passes_over_a_segment_that_was_merged_and_removed_before_its_turn(
+    node: WritePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_segments(node)
+    node.delete([0, 1, 10, 11])
+    node.flush()
+    first, second = node.collection().segments
+    with monkeypatch.context() as once:
+
+        def remove_the_other() -> None:
+            once.undo()
+            assert node.rewriter.merge("words", [second])
+            node.parts.layout.segment("words", second.segment_id).remove()
+
+        interrupt(once, node, remove_the_other)
+        compact(node)
+    assert first.segment_id not in {segment.segment_id for segment in node.collection().segments}
+    assert node.ids() == [*range(2, 10), *range(12, 20)]
+
+
+def test_a_merge_of_segments_that_are_gone_already_does_nothing(node: WritePath) -> None:
+    two_segments(node)
+    before = node.collection().segments
+    assert merge(node)
+    for each in before:
+        node.parts.layout.segment("words", each.segment_id).remove()
+    assert not node.rewriter.merge("words", before)
+    assert node.ids() == list(range(20))
+
+
 def test_compaction_looks_at_flushed_deletes_only(node: WritePath) -> None:
     two_segments(node)
     before = {segment.segment_id for segment in node.collection().segments}
