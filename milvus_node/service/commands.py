@@ -9,14 +9,14 @@ from pathlib import Path
 from milvus_node.settings.store import Settings
 from mishards.errors import CommandError
 from mishards.transport.api import Call
-from mishards.wire.extensions import CAPABILITIES_COMMAND, REVISION
+from mishards.wire.extensions import CAPABILITIES_COMMAND, REVISION, STRICT_FILES
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
 
 SERVER_VERSION = "1.1.0"
 """What ``version`` answers: the protocol served, which clients check; not the version of this program."""
 
-CAPABILITIES = (REVISION,)
+CAPABILITIES = (REVISION, STRICT_FILES)
 """Extensions of the protocol that this node has."""
 
 

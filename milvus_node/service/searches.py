@@ -68,7 +68,8 @@ class SearchCalls:
         snapshot = self._snapshot_with(wanted, call)
         collection, query = self._checked(envelope, snapshot)
         segments = _found(snapshot, wanted, collection)
-        if not segments:
+        strict = REVISION_KEY in dict(call.metadata)
+        if not segments or (strict and not snapshot.segments_by_file.keys() >= set(wanted)):
             raise InvalidFileId("Invalid file id")
         return self._share(_Wanted(collection, segments, query), tuple(wanted))
 

@@ -18,7 +18,7 @@ from mishards.catalog.snapshot import Snapshot, assemble, in_merge_gap
 from mishards.catalog.tables import metadata, table_files, tables, writer
 from mishards.errors import CatalogSchemaMismatch, CatalogUnavailable
 
-_GAP_READS = 20
+_GAP_READS = 200
 _GAP_PAUSE_S = 0.01
 _FULL_READ_S = 5.0
 """Rows are fetched at least this often, whatever the fingerprint says: a Milvus writer keeps no revision, and can

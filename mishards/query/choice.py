@@ -16,9 +16,7 @@ from mishards.query.route import Group, Route
 from mishards.query.scatter import Next
 from mishards.routing.api import Owner
 from mishards.routing.balance import Balancing, Load, Work
-
-STRICT_FILES = "strict_files"
-"""Capability: the node refuses a search when it does not know one of the files, not only when it knows none."""
+from mishards.wire.extensions import STRICT_FILES
 
 _MOST_KEPT = 1024
 

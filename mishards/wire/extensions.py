@@ -11,6 +11,11 @@ CAPABILITIES_COMMAND = "mishards capabilities"
 REVISION = "revision"
 """Capability: the node honours ``REVISION_KEY``."""
 
+STRICT_FILES = "strict_files"
+"""Capability: asked with ``REVISION_KEY``, the node refuses a search that names a file it does not know.
+
+Without it a node may pass over unknown files without a word, as Milvus servers do."""
+
 REVISION_KEY = "mishards-revision"
 """Metadata of a search: the catalog revision, in decimal, that the search was planned on.
 

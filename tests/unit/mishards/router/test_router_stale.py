@@ -11,10 +11,10 @@ import pytest
 
 from mishards.catalog.records import FileRecord, FileType
 from mishards.errors import NodeUnavailable
-from mishards.query.choice import STRICT_FILES
 from mishards.query.options import Consistency
 from mishards.testing.cluster import QUICK, InProcessCluster, rows_of, running_cluster
 from mishards.testing.world import truth
+from mishards.wire.extensions import STRICT_FILES
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.protos.status_pb2 import Status
 
