@@ -50,13 +50,14 @@ class Settings:
         self.restart_required = False
 
     def get(self, name: str) -> str:
-        """The value of ``parent.rest``, or of ``*`` all of them as JSON, grouped by parent.
+        """The value of ``parent.rest``, or of ``*`` all of them as JSON, grouped by parent, and ``restart_required``.
 
         Raises:
             CommandError: there is no such key.
         """
         if name == "*":
-            return json.dumps(self.grouped(), separators=(",", ":"), sort_keys=True)
+            told = {**self.grouped(), "restart_required": self.restart_required}
+            return json.dumps(told, separators=(",", ":"), sort_keys=True)
         if name not in self._values:
             raise CommandError(f"Config node invalid: {name}")
         return self._values[name]

@@ -36,8 +36,10 @@ async def devices(exchange: Exchange) -> Response:
 
 
 async def show(exchange: Exchange) -> Response:
-    """Whatever ``Cmd`` answers to the text in the path."""
+    """Whatever ``Cmd`` answers to the text in the path; what changes something is no matter of a GET."""
     text = exchange.path["command"]
+    if text.startswith("set_config"):
+        raise illegal("Settings are changed by PUT /system/config.")
     return ok({**OK_BODY, "reply": await command(exchange, _ALIASES.get(text, text))})
 
 

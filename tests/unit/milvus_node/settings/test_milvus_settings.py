@@ -35,6 +35,7 @@ def test_all_values_are_texts_grouped_by_parent() -> None:
     assert groups["cache"]["cache_size"] == "4GB"
     assert groups["network"]["bind.port"] == "19530"
     assert groups["version"] == "0.5"
+    assert groups["restart_required"] is False
 
 
 @pytest.mark.parametrize("name", ["cache.nothing", "Cache.cache_size", "network.http.enable", "gpu.enable"])

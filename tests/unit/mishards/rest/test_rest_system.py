@@ -40,6 +40,13 @@ async def test_a_command_is_passed_on_and_its_reply_handed_back(api: Any, path: 
     assert api.requests() == [("Cmd", pb.Command(cmd=text))]
 
 
+async def test_a_get_changes_no_setting(api: Any) -> None:
+    response = await api.send("GET", "/system/set_config%20cache.cache_size%202GB")
+    assert response.status_code == 400
+    assert "PUT /system/config" in response.json()["message"]
+    assert api.calls == []
+
+
 async def test_the_memory_of_the_machine_is_told_in_gigabytes(api: Any) -> None:
     api.cmd["get_system_info"] = json.dumps({"memory_total": str(25 * 2**30 + 5), "memory_used": "1"})
     assert await api.get("/devices") == {"cpu": {"memory": 25}, "gpus": {}}
