@@ -114,7 +114,7 @@ def test_rows_on_their_way_into_the_log_do_not_reach_the_collection_made_in_thei
 def test_a_row_inserted_while_its_collection_is_dropped_and_made_anew_is_in_neither(node: WritePath) -> None:
     for _ in range(10):
         old = node.create()
-        inserting = threading.Thread(target=lambda old=old: _insert_if_it_is_there(node, old))  # type: ignore[misc]
+        inserting = threading.Thread(target=lambda old=old: _insert_if_it_is_there(node, old))
         inserting.start()
         node.collections.drop(old)
         new = node.create()

@@ -44,15 +44,14 @@ def test_groups_are_disjoint_of_two_at_least_and_not_much_over_the_limit(
 @given(candidates=CANDIDATES, limit=LIMITS)
 def test_merging_again_and_again_comes_to_rest(merge: Merge, candidates: list[Candidate], limit: int) -> None:
     segments = {candidate.segment_id: candidate for candidate in candidates}
-    for name in range(2 * 10**18, 2 * 10**18 + len(candidates) + 1):
-        groups = merge(list(segments.values()), limit)
-        if not groups:
-            break
+    rounds = 0
+    while groups := merge(list(segments.values()), limit):
+        rounds += 1
+        assert rounds <= len(candidates), f"still merging {groups}"
         for number, group in enumerate(groups):
             size = sum(segments.pop(segment_id).size for segment_id in group)
-            segments[f"{name}{number:03}"] = Candidate(f"{name}{number:03}", size, 0)
-    else:
-        raise AssertionError(f"still merging {groups}")
+            name = str(2 * 10**18 + 1000 * rounds + number)
+            segments[name] = Candidate(name, size, 0)
 
 
 @given(candidates=CANDIDATES, limit=LIMITS)

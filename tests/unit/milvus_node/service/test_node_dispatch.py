@@ -79,7 +79,7 @@ async def test_a_call_is_served_off_the_event_loop_by_the_function_of_its_method
 async def test_a_read_only_node_refuses_writes_in_the_reply_of_each(
     pool: Pool, running: RunningCalls, method: str
 ) -> None:
-    serve = dispatcher(pool, running, WRITES, **{method: raising(AssertionError("served"))})
+    serve = Dispatcher({method: Route(raising(AssertionError("served")), pool)}, running, WRITES)
     code, reason = status_of(method, await serve(call(method, b"\xff\xff")))
     assert code is Code.PERMISSION_DENIED
     assert reason.startswith(f"{method} is refused: this node is read-only")
@@ -120,7 +120,7 @@ async def test_bytes_that_are_no_request_are_an_invalid_argument(pool: Pool, run
 async def test_an_error_of_the_protocol_becomes_the_status_of_the_reply(
     pool: Pool, running: RunningCalls, method: str, error: MishardsError, code: Code
 ) -> None:
-    reply = await dispatcher(pool, running, **{method: raising(error)})(call(method))
+    reply = await Dispatcher({method: Route(raising(error), pool)}, running)(call(method))
     assert status_of(method, reply) == (code, str(error))
 
 
