@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import mishards
 from milvus_node.settings.store import Settings
 from mishards.errors import CommandError
 from mishards.transport.api import Call
@@ -30,7 +31,7 @@ class Commands:
             "version": lambda: SERVER_VERSION,
             "status": lambda: "OK",
             "mode": lambda: "CPU",
-            "build_commit_id": lambda: "",
+            "build_commit_id": lambda: f"mishards-{mishards.__version__}",
             "tasktable": lambda: "{}",
             "requests": lambda: json.dumps({"requests": running()}, separators=(",", ":")),
             "get_system_info": _system_info,
