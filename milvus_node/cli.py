@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -60,6 +62,17 @@ def serve(file: Path | None, **given: str | None) -> None:
     except MishardsError as error:
         click.echo(f"milvus-node: {error}", err=True)
         sys.exit(1)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End at once: the interpreter would wait for builds and merges under way, which nothing can interrupt.
+
+    What they leave in the folder no catalog names, so the next start removes it.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _log_to_stderr(options: NodeOptions) -> None:
