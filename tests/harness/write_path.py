@@ -31,6 +31,7 @@ from mishards.catalog.reader import CatalogReader
 from mishards.catalog.snapshot import Collection
 from mishards.catalog.transaction import WritableCatalog
 from mishards.deadline import Deadline
+from mishards.errors import MishardsError
 from mishards.kinds import MetricType
 
 DIMENSION = 4
@@ -68,7 +69,11 @@ class WritePath:
         self.builder = IndexBuilder(self.parts)
         self.collections = CollectionWriter(self.parts, self.flusher, self.rewriter, self.builder)
         self.rows = RowWriter(self.parts, self.flusher, buffer_bytes)
-        self.recovered = recover(self.parts, self.flusher, buffer_bytes)
+        try:
+            self.recovered = recover(self.parts, self.flusher, buffer_bytes)
+        except MishardsError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Forget everything that is in memory, as a crash does."""

@@ -179,7 +179,7 @@ def test_a_failure_keeps_the_last_good_snapshot_and_fails_who_waits(
         assert cache.error is source.error
         source.error = None
         assert now(cache).version > good.version
-        assert not cache.error
+        assert [cache.error] == [None]
     assert [record.getMessage() for record in caplog.records] == ["catalog is away: away", "catalog is back"]
 
 

@@ -237,7 +237,7 @@ def test_a_merge_that_never_ends_is_believed_for_a_while_only(
     monkeypatch.setattr(reader._closed, "wait", lambda seconds: waits.append(seconds))
     stuck = reader.read(before)
     assert segments(stuck) == ["2"]
-    assert 0 < sum(waits) < 1
+    assert 0 < sum(waits) < 5
     waits.clear()
     assert reader.read(stuck).version == stuck.version
     assert not waits
