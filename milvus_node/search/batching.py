@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class _Waiting(NamedTuple, Generic[T]):
+    number: int
+    rows: int
+    item: T
 
 
 class BatchQueue(Generic[T]):
@@ -16,8 +23,8 @@ class BatchQueue(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[Hashable, deque[tuple[int, int, T]]] = OrderedDict()
-        self._arrivals = 0
+        self._lines: dict[Hashable, deque[_Waiting[T]]] = {}
+        self._numbers = count()
 
     def __len__(self) -> int:
         """Keys that wait."""
@@ -25,28 +32,22 @@ class BatchQueue(Generic[T]):
 
     def add(self, key: Hashable, item: T, rows: int) -> None:
         """Put an item that asks for so many rows in the line of its key."""
-        self._arrivals += 1
-        self._lines.setdefault(key, deque()).append((self._arrivals, rows, item))
+        self._lines.setdefault(key, deque()).append(_Waiting(next(self._numbers), rows, item))
 
     def take(self, max_rows: int) -> list[T]:
         """Take the items of the next key, up to ``max_rows`` rows; a larger first item comes alone. Empty if none."""
         if not self._lines:
             return []
-        key = next(iter(self._lines))
-        line = self._lines[key]
-        _, rows, item = line.popleft()
-        taken = [item]
-        while line and rows + line[0][1] <= max_rows:
-            _, more, item = line.popleft()
-            rows += more
-            taken.append(item)
-        del self._lines[key]
-        if line:
-            self._put_back(key, line)
+        key, line = min(self._lines.items(), key=_age)
+        first = line.popleft()
+        taken, rows = [first.item], first.rows
+        while line and rows + line[0].rows <= max_rows:
+            rows += line[0].rows
+            taken.append(line.popleft().item)
+        if not line:
+            del self._lines[key]
         return taken
 
-    def _put_back(self, key: Hashable, line: deque[tuple[int, int, T]]) -> None:
-        """Give a line that was cut the place of its oldest item."""
-        self._lines[key] = line
-        for other in [each for each, waiting in self._lines.items() if waiting[0][0] > line[0][0]]:
-            self._lines.move_to_end(other)
+
+def _age(entry: tuple[Hashable, deque[_Waiting[T]]]) -> int:
+    return entry[1][0].number

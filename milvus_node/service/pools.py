@@ -19,13 +19,14 @@ from milvus_node.search.batching import BatchQueue
 from mishards.errors import Overloaded, ShuttingDown
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_BATCH_ROWS = 256
 """Rows of shares that are done together; one larger share is done alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share(Generic[T]):
+class Share(Generic[T_co]):
     """The rest of a call's work: ``item``, which ``together`` turns into a result along with others of its key.
 
     ``together`` gets the items of some shares of one key and returns as many results, in their order.
@@ -34,7 +35,7 @@ class Share(Generic[T]):
     key: Hashable
     rows: int
     item: Any
-    together: Callable[[Sequence[Any]], Sequence[T]]
+    together: Callable[[Sequence[Any]], Sequence[T_co]]
 
 
 class _Job:
@@ -121,17 +122,21 @@ class Pool:
             self._executor.submit(self._work)
 
     def _work(self) -> None:
-        while batch := self._next():
+        shares_first = False
+        while batch := self._next(shares_first):
             if batch[0].share is None:
-                self._begin(batch[0])
+                # Calls that are cheap to begin go before shares; one that was long must not keep them waiting again.
+                shares_first = not self._begin(batch[0])
             else:
                 self._deliver(_finished(batch))
+                shares_first = False
 
-    def _next(self) -> list[_Job]:
-        """A new call, or else a batch of shares; nothing when this thread may rest."""
+    def _next(self, shares_first: bool) -> list[_Job]:
+        """A new call or a batch of shares; nothing when this thread may rest."""
         with self._lock:
             while self._new or self._shares:
-                taken = [self._new.popleft()] if self._new else self._shares.take(MAX_BATCH_ROWS)
+                new = self._new and not (shares_first and self._shares)
+                taken = [self._new.popleft()] if new else self._shares.take(MAX_BATCH_ROWS)
                 if picked := self._picked(taken):
                     return picked
             self._working -= 1
@@ -144,15 +149,16 @@ class Pool:
             job.waits = False
         return wanted
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: _Job) -> bool:
+        """Do the call's work; did it end in line with a share?"""
         try:
             result = job.work()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
             self._deliver([(job, None, error)])
-            return
+            return False
         if not isinstance(result, Share):
             self._deliver([(job, result, None)])
-            return
+            return False
         job.share = result
         with self._lock:
             if not (self._closed or job.given_up):
@@ -160,8 +166,9 @@ class Pool:
                 self._shares.add(result.key, job, result.rows)
                 if len(self._shares) > 1:
                     self._wake_a_thread()
-                return
+                return True
         self._deliver([(job, None, None)] if job.given_up else _finished([job]))
+        return False
 
     def _deliver(self, outcomes: list[_Outcome]) -> None:
         """Hand results to their callers, all at once."""
