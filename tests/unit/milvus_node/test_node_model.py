@@ -1,0 +1,295 @@
+"""The whole node, without a network, against dict and numpy: whatever is called in whatever order, it agrees."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from harness.node_rpc import Rpc, ok, records, search_param, status
+from harness.vectors import Floats, gaussian, nearest, squared_l2
+from milvus_node.assembly import Node
+from milvus_node.config import NodeOptions, StorageOptions
+from milvus_node.ingest import collections, rewrite
+
+DIM = 4
+TOPK = 5
+FLAT, IVF_FLAT = 1, 2
+ILLEGAL_IDS = 12
+DEFAULT = "_default"
+NAMES = st.sampled_from(["a", "b"])
+TAGS = st.sampled_from(["", "p", "q"])
+
+Rows = list[tuple[int, Floats]]
+
+
+@dataclass
+class Model:
+    """What a collection should hold: rows by partition, as the next flush will show them and as they are shown."""
+
+    accepted: dict[str, Rows] = field(default_factory=lambda: {DEFAULT: []})
+    shown: dict[str, Rows] = field(default_factory=lambda: {DEFAULT: []})
+    ids_generated: bool | None = None
+    index_type: int = FLAT
+
+    def flush(self) -> None:
+        self.shown = copy.copy(self.accepted)
+
+    def insert(self, tag: str, ids: list[int], vectors: Floats) -> None:
+        self.accepted[tag] = [*self.accepted[tag], *zip(ids, vectors, strict=True)]
+
+    def delete(self, tags: list[str], ids: set[int]) -> None:
+        for tag in tags:
+            self.accepted[tag] = [row for row in self.accepted[tag] if row[0] not in ids]
+
+    def rows(self, tag: str = "") -> Rows:
+        return [row for name, rows in self.shown.items() if tag in ("", name) for row in rows]
+
+
+class NodeMachine(RuleBasedStateMachine):
+    """Calls a node and does the same to a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folders: list[Any] = []
+        self.model: dict[str, Model] = {}
+        self.open(self.new_folder())
+
+    def new_folder(self) -> Path:
+        self.folders.append(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        return Path(self.folders[-1].name)
+
+    def open(self, folder: Path) -> None:
+        """Start a node; what it would do in the background are rules here."""
+        self.folder = folder
+        storage = StorageOptions(
+            path=folder / "data", auto_flush_interval_s=0, file_cleanup_timeout_s=0, bloom_filters=False
+        )
+        self.rpc = Rpc(Node(NodeOptions(storage=storage)), self.loop)
+        assert self.rpc.node._maintenance is not None
+        self.background = self.rpc.node._maintenance
+        self.background.stop()
+
+    def teardown(self) -> None:
+        self.rpc.node.close()
+        self.loop.close()
+        for folder in self.folders:
+            folder.cleanup()
+
+    def flushed(self) -> None:
+        for model in self.model.values():
+            model.flush()
+
+    def known(self, name: str, tag: str = "") -> bool:
+        return name in self.model and (tag or DEFAULT) in self.model[name].accepted
+
+    # --- definitions -------------------------------------------------------------------------------------------------
+
+    @rule(name=NAMES)
+    def create(self, name: str) -> None:
+        reply = self.rpc.CreateCollection(collection_name=name, dimension=DIM, index_file_size=1, metric_type=1)
+        assert (status(reply)[0] == 0) == (name not in self.model)
+        self.model.setdefault(name, Model())
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES, sure=st.integers(0, 3))
+    def drop(self, name: str, sure: int) -> None:
+        if sure == 0 and name in self.model:
+            ok(self.rpc.DropCollection(collection_name=name))
+            del self.model[name]
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES, tag=TAGS.filter(bool))
+    def create_partition(self, name: str, tag: str) -> None:
+        reply = self.rpc.CreatePartition(collection_name=name, tag=tag)
+        assert (status(reply)[0] == 0) == (name in self.model and not self.known(name, tag))
+        if name in self.model:
+            self.model[name].accepted.setdefault(tag, [])
+            self.model[name].shown.setdefault(tag, [])
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES, tag=TAGS.filter(bool))
+    def drop_partition(self, name: str, tag: str) -> None:
+        reply = self.rpc.DropPartition(collection_name=name, tag=tag)
+        assert (status(reply)[0] == 0) == self.known(name, tag)
+        if self.known(name, tag):
+            del self.model[name].accepted[tag]
+            self.model[name].shown.pop(tag, None)
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES)
+    def create_index(self, name: str) -> None:
+        if name in self.model:
+            parameters = records_of_json('{"nlist":2}')
+            ok(self.rpc.CreateIndex(collection_name=name, index_type=IVF_FLAT, extra_params=parameters))
+            self.model[name].index_type = IVF_FLAT
+            self.model[name].flush()
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES)
+    def drop_index(self, name: str) -> None:
+        if name in self.model:
+            ok(self.rpc.DropIndex(collection_name=name))
+            self.model[name].index_type = FLAT
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES, tag=TAGS, seed=st.integers(0, 1 << 20), first=st.integers(0, 30), rows=st.integers(1, 12))
+    def insert(self, name: str, tag: str, seed: int, first: int, rows: int) -> None:
+        """Insert rows; in ``b`` the node gives the ids, in ``a`` they repeat."""
+        self.try_insert(name, tag, gaussian(rows, DIM, seed), [] if name == "b" else list(range(first, first + rows)))
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES, tag=TAGS)
+    def insert_with_ids_of_the_other_kind(self, name: str, tag: str) -> None:
+        if name in self.model and self.model[name].ids_generated is not None:
+            self.try_insert(name, tag, gaussian(1, DIM), [1] if name == "b" else [])
+
+    def try_insert(self, name: str, tag: str, vectors: Floats, ids: list[int]) -> None:
+        reply = self.rpc.Insert(
+            collection_name=name, row_record_array=records(vectors), row_id_array=ids, partition_tag=tag
+        )
+        code = status(reply)[0]
+        if not self.known(name, tag):
+            assert code != 0
+            return
+        model = self.model[name]
+        if model.ids_generated is (len(ids) > 0):
+            assert code == ILLEGAL_IDS
+            return
+        assert code == 0
+        given = list(reply.vector_id_array)
+        assert given == ids or not ids
+        model.ids_generated = not ids
+        model.insert(tag or DEFAULT, given, vectors)
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES, tag=TAGS, data=st.data())
+    def delete(self, name: str, tag: str, data: st.DataObject) -> None:
+        present = [i for rows in self.model[name].accepted.values() for i, _ in rows] if name in self.model else []
+        ids = data.draw(st.sets(st.sampled_from([*sorted(set(present)), -5]), max_size=8))
+        reply = self.rpc.DeleteByID(collection_name=name, partition_tag=tag, id_array=ids)
+        if name not in self.model:
+            assert status(reply)[0] == 4
+        elif self.known(name, tag):
+            ok(reply)
+            self.model[name].delete([tag] if tag else list(self.model[name].accepted), ids)
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES)
+    def flush(self, name: str) -> None:
+        if name in self.model:
+            ok(self.rpc.Flush(collection_name_array=[name]))
+            self.model[name].flush()
+
+    @rule()
+    def flush_all(self) -> None:
+        ok(self.rpc.Flush())
+        self.flushed()
+
+    @precondition(lambda self: self.model)
+    @rule(name=NAMES)
+    def compact(self, name: str) -> None:
+        if name in self.model:
+            ok(self.rpc.Compact(collection_name=name))
+
+    # --- what happens by itself --------------------------------------------------------------------------------------
+
+    @rule(step=st.sampled_from(["merge", "build", "clean_up"]))
+    def maintain(self, step: str) -> None:
+        getattr(self.background, step)()
+
+    @rule()
+    def restart(self) -> None:
+        self.rpc.node.close()
+        self.open(self.folder)
+        self.flushed()
+
+    @rule()
+    def crash(self) -> None:
+        """Go on with the folder as a process that was killed now leaves it."""
+        folder = self.new_folder()
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        self.rpc.node.close()
+        self.open(folder)
+        self.flushed()
+
+    # --- agreement ---------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def collections_are_those_of_the_model(self) -> None:
+        assert set(ok(self.rpc.ShowCollections()).collection_names) == set(self.model)
+
+    @invariant()
+    def rows_are_those_of_the_model(self) -> None:
+        for name, model in self.model.items():
+            info = json.loads(ok(self.rpc.ShowCollectionInfo(collection_name=name)).json_info)
+            assert info["row_count"] == len(model.rows())
+            assert {partition["tag"] for partition in info["partitions"]} == set(model.accepted)
+            for partition in info["partitions"]:
+                found: Counter[int] = Counter()
+                for segment in partition["segments"] or []:
+                    ids = ok(self.rpc.GetVectorIDs(collection_name=name, segment_name=segment["name"])).vector_id_array
+                    assert segment["row_count"] == len(ids) > 0
+                    found.update(ids)
+                assert found == Counter(i for i, _ in model.rows(partition["tag"]))
+
+    @invariant()
+    def vectors_are_those_of_the_model(self) -> None:
+        for name, model in self.model.items():
+            if rows := model.rows():
+                ids = [*sorted({i for i, _ in rows}), -5]
+                stored = ok(self.rpc.GetVectorsByID(collection_name=name, id_array=ids)).vectors_data
+                for wanted, record in zip(ids, stored, strict=True):
+                    choices = [v.tolist() for i, v in rows if i == wanted] or [[]]
+                    assert list(record.float_data) in choices
+
+    @invariant()
+    def searches_are_exact(self) -> None:
+        for name, model in self.model.items():
+            for tags in ([], ["p"]):
+                if not set(tags) - set(model.accepted):
+                    self.check_search(name, model, tags)
+
+    def check_search(self, name: str, model: Model, tags: list[str]) -> None:
+        rows = model.rows(*tags)
+        queries = gaussian(2, DIM, seed=len(rows))
+        found = ok(self.rpc.call("Search", search_param(queries, TOPK, name=name, tags=tags, json='{"nprobe":2}')))
+        ids = np.asarray(found.ids, np.int64).reshape(len(queries), -1)
+        got = np.asarray(found.distances, np.float32).reshape(ids.shape)
+        if not rows:
+            assert (ids == -1).all()
+            return
+        distances = squared_l2(queries, np.stack([vector for _, vector in rows]))
+        places, wanted = nearest(distances, TOPK)
+        assert (ids[:, places.shape[1] :] == -1).all()
+        np.testing.assert_allclose(got[:, : places.shape[1]], wanted, rtol=1e-4, atol=1e-5)
+        known = np.asarray([i for i, _ in rows])
+        for row, places_of_row in zip(ids, places, strict=True):
+            assert Counter(row[row != -1].tolist()) == Counter(known[places_of_row].tolist())
+
+
+def records_of_json(text: str) -> list[Any]:
+    """The parameters of an index."""
+    return list(search_param(gaussian(1, DIM), json=text).extra_params)
+
+
+def test_the_node_agrees_with_the_model_whatever_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (collections, rewrite):
+        monkeypatch.setattr(module, "MIN_ROWS_TO_INDEX", 8)  # few rows are to have an index too
+    examples = settings.default.max_examples // 8 if settings.default else 12
+    run_state_machine_as_test(NodeMachine, settings=settings(max_examples=examples, stateful_step_count=30))
