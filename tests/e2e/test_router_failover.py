@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from harness.fleet import KINDS, NAME, QUERIES, Fleet, Reader
-from harness.milvus1.client import NodeClient
 from harness.recorder import Recorder
 
 
@@ -76,18 +75,3 @@ def test_rows_come_and_go_while_readers_are_killed_in_turn(tmp_path: Path, kind:
                 fleet.assert_loaded_again(reader.name)
             recorder.wait_answers(10)
         recorder.assert_clean()
-
-
-def test_a_node_restarted_behind_a_new_router_is_searched_by_both(tmp_path: Path) -> None:
-    with Fleet(tmp_path, "ours") as fleet:
-        fleet.fill(segments=3)
-        second = fleet.add_router("second")
-        reader = fleet.holder()
-        reader.program.kill()
-        with Recorder(second.address, NAME, fleet.truth, QUERIES) as recorder:
-            recorder.wait_answers(10)
-            reader.program.launch()
-            fleet.assert_loaded_again(reader.name, second)
-        recorder.assert_clean()
-        with NodeClient(fleet.router.address) as client:
-            assert client.count(NAME) == 120

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -114,6 +115,10 @@ class Tally:
     errors: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        errors, wrong = (Counter(texts).most_common(3) for texts in (self.errors, self.wrong))
+        return f"{self.answers} right, {len(self.errors)} errors {errors}, {len(self.wrong)} wrong {wrong}"
+
 
 class Recorder:
     """Searches ``collection`` at ``address`` from its threads until the end of the ``with`` block.
@@ -163,11 +168,12 @@ class Recorder:
     def assert_clean(self) -> None:
         """Raise AssertionError unless every search was answered, and rightly."""
         tally = self.tally
-        assert (tally.errors, tally.wrong) == ([], []), f"after {tally.answers} right answers"
+        assert not tally.errors and not tally.wrong, str(tally)  # noqa: PT018 - one message for both
 
     def assert_never_wrong(self) -> None:
         """Raise AssertionError when an answer was wrong; declared errors are allowed."""
-        assert self.tally.wrong == []
+        tally = self.tally
+        assert not tally.wrong, str(tally)
 
     def _run(self, topk: int) -> None:
         with NodeClient(self._address) as client:

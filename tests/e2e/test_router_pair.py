@@ -1,0 +1,64 @@
+"""Several routers over the same nodes agree without talking, and clients behind a balancer do not notice one die."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.fleet import KINDS, NAME, QUERIES, Fleet, RouterProcess, placement
+from harness.nginx import Nginx
+from harness.recorder import Recorder
+from harness.waiting import eventually
+
+
+@pytest.fixture(params=KINDS)
+def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+    with Fleet(tmp_path, request.param, settings={"routing": {"replicas": 2}}, readers=3) as made:
+        made.fill(segments=8)
+        yield made
+
+
+@pytest.fixture
+def second(fleet: Fleet) -> RouterProcess:
+    return fleet.add_router("second")
+
+
+def test_two_routers_place_alike_and_answer_alike_also_after_a_restart(fleet: Fleet, second: RouterProcess) -> None:
+    placed = placement(fleet.router)
+    assert len(placed) == 8
+    assert placement(second) == placed
+    before = fleet.client.search(NAME, QUERIES, 50)
+    assert (before.code, len(before.ids[0])) == (0, 50)
+    assert fleet.client_of(second.address).search(NAME, QUERIES, 50) == before
+    second.terminate()
+    second.launch()
+    assert placement(second) == placed
+    assert fleet.client_of(second.address).search(NAME, QUERIES, 50) == before
+
+
+def test_routers_write_no_file(fleet: Fleet, second: RouterProcess, tmp_path: Path) -> None:
+    assert fleet.client_of(second.address).search(NAME, QUERIES, 5).code == 0
+    written = {path.name for path in tmp_path.iterdir() if path.name.startswith(("router", "second"))}
+    assert written == {"router.yaml", "router.log", "second.yaml", "second.log"}  # what the test itself has made
+
+
+def test_a_router_that_dies_behind_nginx_is_not_noticed_by_clients_that_retry(
+    fleet: Fleet, second: RouterProcess, tmp_path: Path
+) -> None:
+    if missing := Nginx.missing():
+        pytest.skip(missing)
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    with Nginx(folder, [fleet.router.address, second.address]) as nginx:
+        nginx.launch()
+        with Recorder(f"127.0.0.1:{nginx.port}", NAME, fleet.truth, QUERIES, retries=3) as recorder:
+            recorder.wait_answers(20)
+            second.kill()
+            recorder.wait_answers(20)
+            fleet.delete(range(0, 320, 9))
+            second.launch()
+            eventually(lambda: placement(second) == placement(fleet.router), 15, "both place alike again")
+            recorder.wait_answers(20)
+        recorder.assert_clean()
