@@ -153,7 +153,10 @@ def _write(folder: SegmentFolder, sources: Sequence[_Source], row_bytes: int) ->
     start = 0
     for source in sources:
         end = start + len(source.kept)
-        vectors[start:end] = source.folder.read_vectors(np.uint8, row_bytes)[source.kept]
+        # Not through an array of the kept rows; "clip" because numpy would buffer the output in order to raise.
+        read = source.folder.read_vectors(np.uint8, row_bytes)
+        np.take(read, source.kept, axis=0, out=vectors[start:end], mode="clip")
+        del read  # before the next one comes
         start = end
     folder.write_raw(np.concatenate([source.ids[source.kept] for source in sources]), vectors)
 

@@ -48,6 +48,7 @@ class SearchCalls:
         self._catalog = catalog
         self._searcher = searcher
         self._cache = cache
+        self._pruned_version = 0
 
     def search(self, call: Call) -> Share[bytes]:
         """Search over the collection, or over the partitions that the tags select."""
@@ -87,6 +88,7 @@ class SearchCalls:
         return [encode_result(each) for each in found]
 
     def _checked(self, envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:
+        self._forget_superseded(snapshot)
         names.check_collection_name(envelope.collection_name)
         limits.check_topk(envelope.topk)
         for tag in envelope.partition_tags:
@@ -97,6 +99,12 @@ class SearchCalls:
         rows = vector_rows(envelope.rows, collection.dimension, collection.metric)
         vectors = cast("Vectors", np.ascontiguousarray(rows))
         return collection, Query(vectors, envelope.topk, metric, params)
+
+    def _forget_superseded(self, snapshot: Snapshot) -> None:
+        """Free what the catalog names no more: no search will ask for it. Two threads may both do it, to one end."""
+        if snapshot.version > self._pruned_version:
+            self._pruned_version = snapshot.version
+            self._cache.retain({key_of(segment) for segment in snapshot.segments_by_file.values()})
 
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
         """The known snapshot if it is as new as the router's and knows these files; else one read now.
