@@ -60,6 +60,8 @@ def open_engine(uri: str) -> Engine:
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("metadata in memory cannot be shared; give sqlite:////PATH/meta.sqlite")
+    if url.database.startswith("file:"):
+        raise ConfigError(f"a file: URI of SQLite is not understood as metadata; {_EXPECTED}")
     engine = create_engine(url, poolclass=QueuePool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")

@@ -29,6 +29,7 @@ SECRET = "hunter2"  # noqa: S105 - of no server
         f"postgresql://milvus:{SECRET}@db/milvus",
         "sqlite://",
         "sqlite:///:memory:",
+        "sqlite:///file:/tmp/meta.sqlite?mode=ro&uri=true",
     ],
 )
 def test_a_uri_that_cannot_be_used_is_refused_without_telling_its_password(uri: str) -> None:
