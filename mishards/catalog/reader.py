@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 
+from mishards.catalog.deletes import in_compaction
 from mishards.catalog.engine import is_absent, translated, where
 from mishards.catalog.records import FileRecord, TableRecord
 from mishards.catalog.snapshot import Snapshot, assemble, in_merge_gap
@@ -19,6 +20,7 @@ from mishards.catalog.tables import metadata, table_files, tables, writer
 from mishards.errors import CatalogSchemaMismatch, CatalogUnavailable
 
 _GAP_READS = 200
+_COMPACTION_READS = 30
 _GAP_PAUSE_S = 0.01
 _FULL_READ_S = 5.0
 """Rows are fetched at least this often, whatever the fingerprint says: a Milvus writer keeps no revision, and can
@@ -49,19 +51,24 @@ class CatalogReader:
             CatalogUnavailable: the database did not answer.
             CatalogSchemaMismatch: a table lacks a column.
         """
-        for _ in range(_GAP_READS):
-            snapshot = self._attempt(previous)
+        for attempt in range(_GAP_READS):
+            snapshot = self._attempt(previous, attempt)
             if snapshot is not None:
                 return snapshot
             self._closed.wait(_GAP_PAUSE_S)
         return self._assembled(previous, time.monotonic(), self._read_rows())
 
-    def _attempt(self, previous: Snapshot | None) -> Snapshot | None:
-        """Read once; None where the read fell into a merge."""
+    def _attempt(self, previous: Snapshot | None, attempt: int) -> Snapshot | None:
+        """Read once; None where the read fell into a merge or a compaction."""
         taken_at = time.monotonic()
         rows = self._read_rows()
-        if rows != self._rows and in_merge_gap(previous, assemble(*rows), rows[1]):
-            return None
+        if rows != self._rows:
+            collections = assemble(*rows)
+            if in_merge_gap(previous, collections, rows[1]):
+                return None
+            # Our own writable node, which keeps a revision, shows the new and hides the old at once.
+            if not self._revision and attempt < _COMPACTION_READS and in_compaction(previous, collections):
+                return None
         return self._assembled(previous, taken_at, rows)
 
     def _is_shown(self, fingerprint: tuple[object, ...]) -> bool:

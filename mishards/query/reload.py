@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from mishards.catalog.deletes import has_deletes
 from mishards.catalog.snapshot import Collection, Segment
 from mishards.cluster.node import Node
 from mishards.deadline import Deadline
@@ -26,8 +27,6 @@ from mishards.wire.replies import status_of
 
 _MOST = 200_000
 """Confirmations kept for a node; beyond, those are forgotten first that were made first."""
-
-_ID_BYTES = 8
 
 
 class Reloads:
@@ -42,8 +41,7 @@ class Reloads:
         if REVISION in node.capabilities or node.record.role is NodeRole.WRITABLE:
             return []
         confirmed = self._confirmed.get(node.name, {})
-        row_bytes = collection.metric.vector_bytes(collection.dimension) + _ID_BYTES
-        return [s for s in segments if has_deletes(s, row_bytes) and confirmed.get(s.file.id, -1) < s.version]
+        return [s for s in segments if has_deletes(collection, s) and confirmed.get(s.file.id, -1) < s.version]
 
     async def ensure(self, node: Node, collection: Collection, segments: Sequence[Segment], deadline: Deadline) -> None:
         """Return once a node serves these segments without the rows deleted so far.
@@ -73,9 +71,3 @@ class Reloads:
             confirmed[segment.file.id] = segment.version
         while len(confirmed) > _MOST:
             del confirmed[next(iter(confirmed))]
-
-
-def has_deletes(segment: Segment, row_bytes: int) -> bool:
-    """Have rows of a segment been deleted since its raw file was written?"""
-    raw = segment.raw or segment.file
-    return (segment.is_indexed and segment.raw is None) or raw.file_size != raw.row_count * row_bytes

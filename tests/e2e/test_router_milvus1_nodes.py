@@ -218,6 +218,22 @@ def test_rows_are_neither_missing_nor_double_in_the_gap_of_a_dropped_index(behin
     recorder.assert_clean()
 
 
+def test_rows_are_neither_missing_nor_double_while_segments_are_compacted(behind: Behind) -> None:
+    behind.start(merges=())
+    behind.fill()
+    with behind.recorder() as recorder, ExitStack() as stack:
+        for turn in range(3):
+            behind.delete(range(turn, 120, 6))
+            recorder.wait_answers(5)
+            with behind.writable.hooks.pause_at(Point.COMPACT_BOTH) as pause:
+                compacting = under_way(stack, lambda: behind.writer.on("Compact", NAME))
+                pause.wait_reached()
+                behind.router.get("/status")  # some milliseconds, in which searches go on
+            compacting.join(20)
+            recorder.wait_answers(5)
+    recorder.assert_clean()
+
+
 @pytest.mark.parametrize("skips", [False, True])
 @pytest.mark.parametrize("cleanup_delay_s", [0, 1])
 def test_files_that_vanish_under_searches_are_noticed(behind: Behind, skips: bool, cleanup_delay_s: float) -> None:
