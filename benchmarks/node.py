@@ -1,6 +1,6 @@
 """What a node costs on top of faiss: searches, inserts, index builds, memory.
 
-    python benchmarks/node.py [--quick] [--only search,insert,memory] [--json FILE]
+    python benchmarks/node.py [--quick] [--only search,insert,memory] [--indexes FLAT,HNSW] [--json FILE]
 
 Everything compared is measured in turns within one run, medians over the rounds. ``faiss`` is a loop of calls of the
 plain library in one thread of this process, with the kernels that the node picks. ``path`` is the node's search path
@@ -21,23 +21,21 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from node_load import Client, Load, search_request, start_node
+from node_load import DIMENSION, Client, Floats, Load, clustered, create, fill, insert_request, node, search_request
 
 from milvus_node.index.engine import cpu_flags, environment_for
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.vectors import encode_rows
 
-DIMENSION, TOPK = 128, 10
+TOPK = 10
 INDEXES = {
     "FLAT": (1, "{}", "{}"),
     "IVF_FLAT": (2, '{"nlist": 1024}', '{"nprobe": 16}'),
@@ -47,49 +45,7 @@ INDEXES = {
 CALLERS = (1, 16, 64)
 QUERIES = 2000
 
-Floats = NDArray[np.float32]
 Row = dict[str, Any]
-
-
-def clustered(rows: int, seed: int) -> Floats:
-    """Rows of one mixture of Gaussian clusters, whatever the seed."""
-    centres = np.random.default_rng(0).normal(size=(max(16, 100_000 // 200), DIMENSION)).astype(np.float32)
-    random = np.random.default_rng(seed)
-    spread = random.normal(scale=0.3, size=(rows, DIMENSION)).astype(np.float32)
-    return centres[random.integers(0, len(centres), rows)] + spread
-
-
-def insert_request(name: str, rows: Floats) -> bytes:
-    """An encoded Insert without ids."""
-    return pb.InsertParam(collection_name=name).SerializeToString() + encode_rows(b"\x12", rows)
-
-
-@contextmanager
-def node(folder: Path, role: str = "writable") -> Iterator[Client]:
-    """A node as a process, and a client of it."""
-    process, address = start_node(folder, role)
-    client = Client(address, process.pid)
-    try:
-        yield client
-    finally:
-        client.close()
-        process.terminate()
-        process.wait(30)
-
-
-def create(client: Client, name: str, megabytes: int = 1024) -> None:
-    """Make a collection of L2."""
-    client.ok(
-        "CreateCollection",
-        pb.CollectionSchema(collection_name=name, dimension=DIMENSION, index_file_size=megabytes, metric_type=1),
-    )
-
-
-def fill(client: Client, name: str, rows: Floats, step: int = 100_000) -> None:
-    """Insert rows; each flush of up to ``step`` rows makes one segment."""
-    for start in range(0, len(rows), step):
-        client.call("Insert", insert_request(name, rows[start : start + step]))
-        client.ok("Flush", pb.FlushParam(collection_name_array=[name]))
 
 
 def create_index(client: Client, name: str, kind: str) -> float:
@@ -145,7 +101,7 @@ def searches(folder: Path, rows_wanted: int, seconds: float, rounds: int) -> tup
     rows, queries = clustered(rows_wanted, 1), clustered(QUERIES, 2)
     found, builds = [], []
     with node(folder) as client, Load(folder, client.address) as load:
-        for kind in INDEXES:
+        for kind in ARGUMENTS.indexes.split(","):
             create(client, kind)
             head = pb.InsertParam(collection_name=kind, row_id_array=range(len(rows))).SerializeToString()
             client.call("Insert", head + encode_rows(b"\x12", rows))
@@ -223,38 +179,46 @@ def inserts(folder: Path, rounds: int) -> list[Row]:
 
 
 def memory(folder: Path, megabytes: int) -> list[Row]:
-    """Peaks of a node that serves, builds, and takes in one large insert."""
+    """Peaks of a node that serves and builds, in eight segments and in one, and that takes in one large insert."""
+    found = []
+    for segments in (8, 1):
+        found += _serving(folder / str(segments), megabytes, segments)
+    return [*found, _large_insert(folder / "burst")]
+
+
+def _phase(name: str, peak: int, target: float) -> Row:
+    return {"phase": name, "MB": peak / 2**20, "target MB": target / 2**20, "met": peak < target}
+
+
+def _serving(folder: Path, megabytes: int, segments: int) -> list[Row]:
     rows = clustered((megabytes << 20) // (4 * DIMENSION), 4)
-    found: list[Row] = []
-
-    def note(phase: str, peak: int, limit: float) -> None:
-        found.append({"phase": phase, "MB": peak / 2**20, "target MB": limit / 2**20, "met": peak < limit})
-
-    limit = 1.3 * rows.nbytes + 300e6
-    request = search_request("big", rows[:1], TOPK, "{}")
+    target = 1.3 * rows.nbytes + 300e6
     with node(folder) as client:
-        create(client, "big", 4096)
-        fill(client, "big", rows, len(rows) // 4)
-        time.sleep(3)  # let the background merge what it will
+        create(client, "big", megabytes // segments)
+        fill(client, "big", rows, len(rows) // segments + 1)
+        time.sleep(2)  # let the background merge what it will
+    label = f"{megabytes} MB in {segments}"
     with node(folder) as client:
-        note("idle", client.peak_bytes(), 300e6)
-        client.call("Search", request)
-        note(f"serving {megabytes} MB", client.peak_bytes(), limit)
+        found = [_phase("idle", client.peak_bytes(), 300e6)]
+        client.call("Search", search_request("big", rows[:1], TOPK, "{}"))
+        found.append(_phase(f"{label}: serving", client.peak_bytes(), target))
         client.forget_peak()
         create_index(client, "big", "IVF_FLAT")
-        note("building IVF_FLAT of it", client.peak_bytes(), limit)
-        time.sleep(3)
+        found.append(_phase(f"{label}: building IVF_FLAT", client.peak_bytes(), target))
         client.forget_peak()
         client.call("Search", search_request("big", rows[:1], TOPK, '{"nprobe": 16}'))
-        note("serving after the build", client.peak_bytes(), limit)
+        found.append(_phase(f"{label}: serving IVF_FLAT", client.peak_bytes(), target))
+    return found
+
+
+def _large_insert(folder: Path) -> Row:
+    rows = clustered((ARGUMENTS.insert_mb << 20) // (4 * DIMENSION), 5)
     with node(folder) as client:
-        big = clustered((ARGUMENTS.insert_mb << 20) // (4 * DIMENSION), 5)
         create(client, "burst")
         idle = client.peak_bytes()
-        client.call("Insert", insert_request("burst", big))
+        client.call("Insert", insert_request("burst", rows))
         client.ok("Flush", pb.FlushParam(collection_name_array=["burst"]))
-        note(f"insert of {ARGUMENTS.insert_mb} MB, above idle", client.peak_bytes() - idle, 4 * big.nbytes)
-    return found
+        return _phase(f"insert of {ARGUMENTS.insert_mb} MB, above idle", client.peak_bytes() - idle, 4 * rows.nbytes)
 
 
 # --- the program -----------------------------------------------------------------------------------------------------
@@ -282,6 +246,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a node costs on top of faiss.")
     parser.add_argument("--quick", action="store_true", help="fewer rows, one short round")
     parser.add_argument("--only", default="search,insert,memory", help="which parts, by commas")
+    parser.add_argument("--indexes", default=",".join(INDEXES), help="which, by commas")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--seconds", type=float, help="of each measurement")

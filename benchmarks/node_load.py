@@ -1,6 +1,7 @@
-"""The other ends of ``node.py``: a node as a process, a client of it, and callers in a process of their own.
+"""The other ends of ``node.py``: a node as a process, a client of it, its rows, and callers in their own process.
 
-Run as a program it is that process: orders come as JSON lines on standard input, figures go to standard output.
+Run as a program it is that process of callers: orders come as JSON lines on standard input, figures go to standard
+output.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,10 +34,13 @@ from mishards.wire.search import search_in_files
 from mishards.wire.vectors import encode_rows
 
 SERVICE = "/milvus.grpc.MilvusService/"
+Floats = NDArray[np.float32]
+
+DIMENSION = 128
 OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 
 
-def search_request(name: str, queries: NDArray[np.float32], topk: int, params: str) -> bytes:
+def search_request(name: str, queries: Floats, topk: int, params: str) -> bytes:
     """An encoded Search."""
     pair = pb.KeyValuePair(key="params", value=params)
     head = pb.SearchParam(collection_name=name, topk=topk, extra_params=[pair])
@@ -60,7 +65,7 @@ class Client:
     def __init__(self, address: str, pid: int) -> None:
         self.address = address
         self._process = Path("/proc") / str(pid)
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._channel: Any = grpc.insecure_channel(address, options=OPTIONS)
 
     def call(self, method: str, request: bytes) -> bytes:
         """The reply of a call that must succeed."""
@@ -94,6 +99,47 @@ class Client:
     def close(self) -> None:
         """Hang up."""
         self._channel.close()
+
+
+def clustered(rows: int, seed: int) -> Floats:
+    """Rows of one mixture of Gaussian clusters, whatever the seed."""
+    centres = np.random.default_rng(0).normal(size=(max(16, 100_000 // 200), DIMENSION)).astype(np.float32)
+    random = np.random.default_rng(seed)
+    spread = random.normal(scale=0.3, size=(rows, DIMENSION)).astype(np.float32)
+    return centres[random.integers(0, len(centres), rows)] + spread
+
+
+def insert_request(name: str, rows: Floats) -> bytes:
+    """An encoded Insert without ids."""
+    return pb.InsertParam(collection_name=name).SerializeToString() + encode_rows(b"\x12", rows)
+
+
+@contextmanager
+def node(folder: Path, role: str = "writable") -> Iterator[Client]:
+    """A node as a process, and a client of it."""
+    process, address = start_node(folder, role)
+    client = Client(address, process.pid)
+    try:
+        yield client
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(30)
+
+
+def create(client: Client, name: str, megabytes: int = 1024) -> None:
+    """Make a collection of L2."""
+    client.ok(
+        "CreateCollection",
+        pb.CollectionSchema(collection_name=name, dimension=DIMENSION, index_file_size=megabytes, metric_type=1),
+    )
+
+
+def fill(client: Client, name: str, rows: Floats, step: int = 100_000) -> None:
+    """Insert rows; each flush of up to ``step`` rows makes one segment."""
+    for start in range(0, len(rows), step):
+        client.call("Insert", insert_request(name, rows[start : start + step]))
+        client.ok("Flush", pb.FlushParam(collection_name_array=[name]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +230,7 @@ async def _obey(folder: Path, address: str) -> None:
     dispatch = await asyncio.to_thread(node.open)
     # As a router asks: it says on which revision it works, so that no call reads the catalog anew.
     metadata = (("mishards-revision", "0"),)
-    channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+    channel: Any = grpc.aio.insecure_channel(address, options=OPTIONS)
     over_grpc = channel.unary_unary(SERVICE + "Search")
     sends: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
         "path": lambda request: dispatch(Call("SearchInFiles", request, metadata, Deadline.after(60))),
