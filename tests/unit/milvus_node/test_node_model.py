@@ -16,7 +16,14 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from harness.node_rpc import Rpc, ok, records, search_param, status
 from harness.vectors import Floats, gaussian, nearest, squared_l2
@@ -26,11 +33,10 @@ from milvus_node.ingest import collections, rewrite
 
 DIM = 4
 TOPK = 5
-FLAT, IVF_FLAT = 1, 2
+IVF_FLAT = 2
 ILLEGAL_IDS = 12
 DEFAULT = "_default"
-NAMES = st.sampled_from(["a", "b"])
-TAGS = st.sampled_from(["", "p", "q"])
+NAMES = ("a", "b")
 
 Rows = list[tuple[int, Floats]]
 
@@ -42,7 +48,6 @@ class Model:
     accepted: dict[str, Rows] = field(default_factory=lambda: {DEFAULT: []})
     shown: dict[str, Rows] = field(default_factory=lambda: {DEFAULT: []})
     ids_generated: bool | None = None
-    index_type: int = FLAT
 
     def flush(self) -> None:
         self.shown = copy.copy(self.accepted)
@@ -56,6 +61,9 @@ class Model:
 
     def rows(self, tag: str = "") -> Rows:
         return [row for name, rows in self.shown.items() if tag in ("", name) for row in rows]
+
+
+has_collections = precondition(lambda self: bool(self.model))
 
 
 class NodeMachine(RuleBasedStateMachine):
@@ -98,21 +106,27 @@ class NodeMachine(RuleBasedStateMachine):
 
     # --- definitions -------------------------------------------------------------------------------------------------
 
-    @rule(name=NAMES)
+    @initialize()
+    def begin(self) -> None:
+        for name in NAMES:
+            self.create(name)
+            self.create_partition(name, "p")
+
+    @rule(name=st.sampled_from(NAMES))
     def create(self, name: str) -> None:
         reply = self.rpc.CreateCollection(collection_name=name, dimension=DIM, index_file_size=1, metric_type=1)
         assert (status(reply)[0] == 0) == (name not in self.model)
         self.model.setdefault(name, Model())
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES, sure=st.integers(0, 3))
-    def drop(self, name: str, sure: int) -> None:
-        if sure == 0 and name in self.model:
-            ok(self.rpc.DropCollection(collection_name=name))
-            del self.model[name]
+    @rule(name=st.sampled_from(NAMES), again=st.booleans())
+    def drop(self, name: str, again: bool) -> None:
+        reply = self.rpc.DropCollection(collection_name=name)
+        assert (status(reply)[0] == 0) == (name in self.model)
+        self.model.pop(name, None)
+        if again:
+            self.create(name)
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES, tag=TAGS.filter(bool))
+    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(["p", "q"]))
     def create_partition(self, name: str, tag: str) -> None:
         reply = self.rpc.CreatePartition(collection_name=name, tag=tag)
         assert (status(reply)[0] == 0) == (name in self.model and not self.known(name, tag))
@@ -120,8 +134,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.model[name].accepted.setdefault(tag, [])
             self.model[name].shown.setdefault(tag, [])
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES, tag=TAGS.filter(bool))
+    @rule(name=st.sampled_from(NAMES), tag=st.sampled_from(["p", "q"]))
     def drop_partition(self, name: str, tag: str) -> None:
         reply = self.rpc.DropPartition(collection_name=name, tag=tag)
         assert (status(reply)[0] == 0) == self.known(name, tag)
@@ -129,47 +142,65 @@ class NodeMachine(RuleBasedStateMachine):
             del self.model[name].accepted[tag]
             self.model[name].shown.pop(tag, None)
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES)
-    def create_index(self, name: str) -> None:
-        if name in self.model:
-            parameters = records_of_json('{"nlist":2}')
-            ok(self.rpc.CreateIndex(collection_name=name, index_type=IVF_FLAT, extra_params=parameters))
-            self.model[name].index_type = IVF_FLAT
-            self.model[name].flush()
+    @has_collections
+    @rule(data=st.data())
+    def create_index(self, data: st.DataObject) -> None:
+        name = self.any_name(data)
+        given = search_param(gaussian(1, DIM), json='{"nlist":2}').extra_params
+        ok(self.rpc.CreateIndex(collection_name=name, index_type=IVF_FLAT, extra_params=given))
+        self.model[name].flush()
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES)
-    def drop_index(self, name: str) -> None:
-        if name in self.model:
-            ok(self.rpc.DropIndex(collection_name=name))
-            self.model[name].index_type = FLAT
+    @has_collections
+    @rule(data=st.data())
+    def drop_index(self, data: st.DataObject) -> None:
+        ok(self.rpc.DropIndex(collection_name=self.any_name(data)))
+
+    def any_name(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.model)))
+
+    def any_tag(self, data: st.DataObject, name: str) -> str:
+        """A partition of the collection; empty for the default one."""
+        return data.draw(st.sampled_from(["", *sorted(self.model[name].accepted.keys() - {DEFAULT})]))
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES, tag=TAGS, seed=st.integers(0, 1 << 20), first=st.integers(0, 30), rows=st.integers(1, 12))
-    def insert(self, name: str, tag: str, seed: int, first: int, rows: int) -> None:
+    @has_collections
+    @rule(data=st.data(), seed=st.integers(0, 1 << 20), first=st.integers(0, 30), rows=st.integers(1, 20))
+    def insert(self, data: st.DataObject, seed: int, first: int, rows: int) -> None:
         """Insert rows; in ``b`` the node gives the ids, in ``a`` they repeat."""
-        self.try_insert(name, tag, gaussian(rows, DIM, seed), [] if name == "b" else list(range(first, first + rows)))
+        name = self.any_name(data)
+        ids = [] if name == "b" else list(range(first, first + rows))
+        self.try_insert(name, self.any_tag(data, name), gaussian(rows, DIM, seed), ids)
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES, tag=TAGS)
-    def insert_with_ids_of_the_other_kind(self, name: str, tag: str) -> None:
-        if name in self.model and self.model[name].ids_generated is not None:
-            self.try_insert(name, tag, gaussian(1, DIM), [1] if name == "b" else [])
+    @has_collections
+    @rule(data=st.data(), seed=st.integers(0, 1 << 20), rows=st.integers(8, 30))
+    def insert_and_flush(self, data: st.DataObject, seed: int, rows: int) -> None:
+        name = self.any_name(data)
+        ids = [] if name == "b" else list(range(rows))
+        self.try_insert(name, self.any_tag(data, name), gaussian(rows, DIM, seed), ids)
+        ok(self.rpc.Flush(collection_name_array=[name]))
+        self.model[name].flush()
+
+    @has_collections
+    @rule(data=st.data())
+    def insert_what_is_refused(self, data: st.DataObject) -> None:
+        """Ids of the other kind, or a partition that is not there."""
+        name = self.any_name(data)
+        if self.model[name].ids_generated is not None:
+            self.try_insert(name, "", gaussian(1, DIM), [1] if name == "b" else [])
+        self.try_insert(name, "unknown", gaussian(1, DIM), [] if name == "b" else [1])
 
     def try_insert(self, name: str, tag: str, vectors: Floats, ids: list[int]) -> None:
         reply = self.rpc.Insert(
             collection_name=name, row_record_array=records(vectors), row_id_array=ids, partition_tag=tag
         )
         code = status(reply)[0]
-        if not self.known(name, tag):
-            assert code != 0
-            return
         model = self.model[name]
         if model.ids_generated is (len(ids) > 0):
             assert code == ILLEGAL_IDS
+            return
+        if not self.known(name, tag):
+            assert code == 1
             return
         assert code == 0
         given = list(reply.vector_id_array)
@@ -177,35 +208,32 @@ class NodeMachine(RuleBasedStateMachine):
         model.ids_generated = not ids
         model.insert(tag or DEFAULT, given, vectors)
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES, tag=TAGS, data=st.data())
-    def delete(self, name: str, tag: str, data: st.DataObject) -> None:
-        present = [i for rows in self.model[name].accepted.values() for i, _ in rows] if name in self.model else []
-        ids = data.draw(st.sets(st.sampled_from([*sorted(set(present)), -5]), max_size=8))
-        reply = self.rpc.DeleteByID(collection_name=name, partition_tag=tag, id_array=ids)
-        if name not in self.model:
-            assert status(reply)[0] == 4
-        elif self.known(name, tag):
-            ok(reply)
-            self.model[name].delete([tag] if tag else list(self.model[name].accepted), ids)
+    @has_collections
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        name = self.any_name(data)
+        tag = self.any_tag(data, name)
+        present = {i for rows in self.model[name].accepted.values() for i, _ in rows}
+        ids = data.draw(st.sets(st.sampled_from([*sorted(present), -5]), min_size=1, max_size=8))
+        ok(self.rpc.DeleteByID(collection_name=name, partition_tag=tag, id_array=ids))
+        self.model[name].delete([tag] if tag else list(self.model[name].accepted), ids)
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES)
-    def flush(self, name: str) -> None:
-        if name in self.model:
-            ok(self.rpc.Flush(collection_name_array=[name]))
-            self.model[name].flush()
+    @has_collections
+    @rule(data=st.data())
+    def flush(self, data: st.DataObject) -> None:
+        name = self.any_name(data)
+        ok(self.rpc.Flush(collection_name_array=[name]))
+        self.model[name].flush()
 
     @rule()
     def flush_all(self) -> None:
         ok(self.rpc.Flush())
         self.flushed()
 
-    @precondition(lambda self: self.model)
-    @rule(name=NAMES)
-    def compact(self, name: str) -> None:
-        if name in self.model:
-            ok(self.rpc.Compact(collection_name=name))
+    @has_collections
+    @rule(data=st.data())
+    def compact(self, data: st.DataObject) -> None:
+        ok(self.rpc.Compact(collection_name=self.any_name(data)))
 
     # --- what happens by itself --------------------------------------------------------------------------------------
 
@@ -283,13 +311,8 @@ class NodeMachine(RuleBasedStateMachine):
             assert Counter(row[row != -1].tolist()) == Counter(known[places_of_row].tolist())
 
 
-def records_of_json(text: str) -> list[Any]:
-    """The parameters of an index."""
-    return list(search_param(gaussian(1, DIM), json=text).extra_params)
-
-
 def test_the_node_agrees_with_the_model_whatever_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (collections, rewrite):
         monkeypatch.setattr(module, "MIN_ROWS_TO_INDEX", 8)  # few rows are to have an index too
-    examples = settings.default.max_examples // 8 if settings.default else 12
-    run_state_machine_as_test(NodeMachine, settings=settings(max_examples=examples, stateful_step_count=30))
+    examples = settings.default.max_examples // 4 if settings.default else 25
+    run_state_machine_as_test(NodeMachine, settings=settings(max_examples=examples, stateful_step_count=40))
