@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     with Fleet(tmp_path, request.param, settings={"routing": {"replicas": 2}}, readers=3) as made:
         made.fill(segments=8)
         yield made
+
+
+def is_up(router: RouterProcess, name: str) -> bool:
+    return bool(router.node(name)["health"] == "up")
 
 
 @pytest.fixture
@@ -42,6 +47,31 @@ def test_routers_write_no_file(fleet: Fleet, second: RouterProcess, tmp_path: Pa
     assert fleet.client_of(second.address).search(NAME, QUERIES, 5).code == 0
     written = {path.name for path in tmp_path.iterdir() if path.name.startswith(("router", "second"))}
     assert written == {"router.yaml", "router.log", "second.yaml", "second.log"}  # what the test itself has made
+
+
+def test_a_deleted_row_is_returned_through_no_router_by_no_node_restarted_or_not(
+    fleet: Fleet, second: RouterProcess
+) -> None:
+    other = fleet.client_of(second.address)
+    params = '{"consistency_level": "Bounded", "graceful_time_ms": 0}'
+
+    def found() -> list[set[int]]:
+        replies = [client.search(NAME, QUERIES[:1], 1000, params) for client in (fleet.client, other)]
+        assert [reply.code for reply in replies] == [0, 0]
+        return [{number for number in reply.ids[0] if number != -1} for reply in replies]
+
+    everything = set(range(320))
+    assert found() == [everything, everything]
+    for turn, reader in enumerate(fleet.readers[:2]):
+        fleet.delete(range(turn, 320, 7))
+        everything -= set(range(turn, 320, 7))
+        for _ in range(3):  # the balancing asks one replica and another
+            assert found() == [everything, everything]
+        reader.program.kill()
+        assert found() == [everything, everything]
+        reader.program.launch()
+        eventually(partial(is_up, second, reader.name), 15, "the reader is back")
+        assert found() == [everything, everything]
 
 
 def test_a_router_that_dies_behind_nginx_is_not_noticed_by_clients_that_retry(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
 from harness.milvus1.client import NodeClient
 from harness.milvus1.options import Role
@@ -206,8 +205,3 @@ class Fleet:
 def placement(router: RouterProcess) -> dict[str, list[str]]:
     """Segment → nodes that hold it, in order, as a router says."""
     return {entry["segment_id"]: entry["nodes"] for entry in router.get(f"/explain/{NAME}")["segments"]}
-
-
-def deleted_ids(rows: int, step: int) -> list[int]:
-    """Every ``step``-th of the first ``rows`` ids."""
-    return np.arange(0, rows, step).tolist()  # type: ignore[no-any-return]  # numpy's word for a list
