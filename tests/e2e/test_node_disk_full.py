@@ -140,6 +140,26 @@ def test_an_insert_that_does_not_fit_is_refused_and_later_ones_succeed(
     assert_catalog_is_whole(disk)
 
 
+def test_without_any_room_nothing_is_begun(rpc: NodeCalls, disk: Disk) -> None:
+    rpc.create("other", dimension=DIM)
+    disk.fill()
+    for name in ("other", NAME):
+        code, reason = rpc.try_insert(name, vectors(1), 1000)
+        assert code in (1, 15)
+        assert "no room" in reason or "full" in reason
+    created = rpc.call("CreateCollection", collection_name="new", dimension=8, index_file_size=1, metric_type=1)
+    assert created.error_code != 0
+    assert "full" in created.reason
+    assert_serves(rpc, 1)
+    disk.free()
+    assert list(rpc.ok("ShowCollections").collection_names) == [NAME, "other"]
+    rpc.insert("other", vectors(1), 1000)
+    rpc.insert(NAME, vectors(1), 1000)
+    assert_serves(rpc, 2)
+    assert rpc.count("other") == 1000
+    assert_catalog_is_whole(disk)
+
+
 def test_a_flush_that_does_not_fit_fails_cleanly_and_is_made_up_for(rpc: NodeCalls, disk: Disk) -> None:
     rpc.insert(NAME, vectors(1), 1000, flush=False)
     rpc.ok("DeleteByID", collection_name=NAME, id_array=[500])
