@@ -17,7 +17,6 @@ does not resolve keeps the addresses it had; one that never did stays a node und
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 import threading
@@ -28,10 +27,9 @@ from urllib.parse import parse_qs, urlsplit
 from mishards.discovery.api import Listener, NodeRecord, NodeRole
 from mishards.discovery.select import check_known_options
 from mishards.errors import PluginError
+from mishards_plugins.discovery.address import is_ip_address, join_address, split_address
 
 log = logging.getLogger(__name__)
-
-DEFAULT_PORT = 19530
 
 Resolve = Callable[[str], list[str]]
 
@@ -53,11 +51,7 @@ class Host:
     @property
     def is_name(self) -> bool:
         """Does it need to be looked up?"""
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return True
-        return False
+        return not is_ip_address(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +83,6 @@ def parse(uri: str) -> StaticOptions:
     if len({host.written for host in hosts}) != len(hosts):
         raise PluginError(f"{uri} names a node twice")
     return StaticOptions(tuple(hosts), resolve_s)
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """``host[:port]`` or ``[v6][:port]`` to its halves. Raises ValueError."""
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no HOST:PORT: {error}") from None
-    if not host or parts.path or parts.query or parts.username is not None:
-        raise ValueError(f"{text!r} is no HOST:PORT")
-    return host, DEFAULT_PORT if port is None else port
-
-
-def join_address(host: str, port: int) -> str:
-    """``host:port``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def records(hosts: tuple[Host, ...], addresses: dict[str, list[str]]) -> frozenset[NodeRecord]:

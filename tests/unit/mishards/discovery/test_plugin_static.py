@@ -7,7 +7,8 @@ from mishards.discovery.select import announcer_for, discovery_for
 from mishards.errors import PluginError
 from mishards.testing.discovery import Recorder
 from mishards.testing.waiting import eventually
-from mishards_plugins.discovery.static import Host, StaticDiscovery, StaticOptions, parse, split_address
+from mishards_plugins.discovery.address import split_address
+from mishards_plugins.discovery.static import Host, StaticDiscovery, StaticOptions, parse
 
 
 def test_a_uri_names_nodes_with_roles_weights_and_default_ports() -> None:
