@@ -22,12 +22,19 @@ from mishards.kinds import IndexType, MetricType
 from mishards.topk import NO_ID
 
 DIMENSION, ROWS = 16, 600
+KINDS = [(kind, segments, True) for kind in ("FLAT", "IVF_FLAT", "HNSW") for segments in (1, 2)]
+KINDS += [("FLAT", 1, False), ("FLAT", 2, False), ("HNSW", 2, False)]
+"""Index, segments, and whether distances are whole numbers; where they are not, products and sums round differently."""
 
 
 class Shelf:
     """Two segments of clustered rows, some deleted, under one kind of index; ids fall as rows rise."""
 
-    def __init__(self, folder: Path, kind: IndexType, metric: MetricType, segments: int) -> None:
+    def __init__(
+        self, folder: Path, kind: IndexType, metric: MetricType, segments: int, *, on_grid: bool = True
+    ) -> None:
+        """``on_grid``: components are small whole numbers, so that many distances are equal."""
+        self._on_grid = on_grid
         layout = StorageLayout(folder)
         row = TableRecord(1, "words", 0, DIMENSION, 1, 0, 1 << 30, kind, "{}", metric, "", "", "1.0.0", 0)
         self.collection = Collection(row, ())
@@ -48,14 +55,16 @@ class Shelf:
         self.searcher = Searcher(SegmentCache(lambda c, s: load_segment(layout, c, s), 1 << 30))
 
     def vectors(self, rows: int) -> Any:
-        """Rows on a coarse grid, so that many distances are equal."""
-        return self.random.integers(-2, 3, (rows, DIMENSION)).astype(np.float32)
+        """Rows that fit the shelf."""
+        if self._on_grid:
+            return self.random.integers(-2, 3, (rows, DIMENSION)).astype(np.float32)
+        return self.random.normal(size=(rows, DIMENSION)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=[(k, s) for k in ("FLAT", "IVF_FLAT", "HNSW") for s in (1, 2)], ids=str)
+@pytest.fixture(scope="module", params=KINDS, ids=str)
 def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    kind, segments = request.param
-    return Shelf(tmp_path_factory.mktemp("shelf"), IndexType[kind], MetricType.L2, segments)
+    kind, segments, on_grid = request.param
+    return Shelf(tmp_path_factory.mktemp("shelf"), IndexType[kind], MetricType.L2, segments, on_grid=on_grid)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 40), st.integers(0, 1000))
