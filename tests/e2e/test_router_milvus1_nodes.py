@@ -56,9 +56,7 @@ class Behind:
         readers = ",".join(reader.address for reader in self.readers)
         discovery = f"static://?writable={self.writable.address}&readonly={readers}"
         settings = {"routing": {"replicas": self.replicas}, "write": {"wait_ms": 500}}
-        router = self._stack.enter_context(
-            RouterProcess(self.folder, self.cluster.uri, discovery, name, settings),
-        )
+        router = self._stack.enter_context(RouterProcess(self.folder, self.cluster.uri, discovery, name, settings))
         router.launch()
         return router
 
