@@ -81,9 +81,9 @@ def _unknown(group: str, name: str, names: list[str]) -> str:
 
 def _missing(entry: EntryPoint, error: ModuleNotFoundError) -> str:
     family, module = _family(entry.group), (error.name or "").partition(".")[0]
-    dist = entry.dist
-    if dist is not None and entry.name in (dist.metadata.get_all("Provides-Extra") or ()):
-        remedy = f"pip install '{dist.name}[{entry.name}]'"
+    dist, extra = entry.dist, entry.name.partition("+")[0]
+    if dist is not None and extra in (dist.metadata.get_all("Provides-Extra") or ()):
+        remedy = f"pip install '{dist.name}[{extra}]'"
     else:
         remedy = f"install {module}"
     return f"{family} plugin {entry.name!r} needs the package {module}, which is not installed: {remedy}"
