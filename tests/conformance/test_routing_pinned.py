@@ -4,17 +4,22 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mishards.config import load_config
 from mishards.errors import PluginError
+from mishards.query.options import RoutingOptions
 from mishards.routing.api import Owner, Placeable, Routing
+from mishards.testing.cluster import QUICK, running_cluster
 from mishards.testing.routing import RoutingSuite, many
 from mishards_plugins.routing.consistent_hash import ConsistentHash
-from mishards_plugins.routing.pinned import plugin
+from mishards_plugins.routing.pinned import pins_of, plugin
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "placement_pinned.json"
 NODES = [Owner(f"node-{number}") for number in range(6)]
@@ -127,3 +132,34 @@ def test_placement_is_what_it_was_in_every_version() -> None:
 def test_options_that_cannot_be_used_are_refused(options: dict[str, str], complaint: str) -> None:
     with pytest.raises(PluginError, match=complaint.replace("|", r"\|")):
         plugin.routing(options)
+
+
+@pytest.mark.parametrize(("tag", "pinned"), [("hot", "reader-3"), ("_default", "reader-2")])
+async def test_a_router_asks_the_pinned_node_for_a_partition(tag: str, pinned: str) -> None:
+    options = RoutingOptions("pinned", {"pin.words": "reader-2", "pin.words/hot": "reader-3"})
+    async with running_cluster(3, options=replace(QUICK, routing=options)) as cluster:
+        world = cluster.world
+        tables = {"_default": world.create("words"), "hot": world.partition("words", "hot")}
+        rows = np.eye(4, dtype=np.float32)
+        for table in tables.values():
+            for number in range(6):
+                world.add(table, [number], rows[:1])
+        await cluster.snapshot_newer()
+        await cluster.search("words", rows[:1], 1, [tag])
+        assert set(cluster.searched()) == {pinned}
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_pins_can_be_written_in_a_file_and_in_the_environment(
+    by_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "router.yaml"
+    file.write_text("routing:\n  plugin_options:\n    pin.words: node-1|node-2\n    pin.words/hot: node-3\n")
+    if not by_file:
+        monkeypatch.setenv("MISHARDS_ROUTING_PLUGIN_OPTIONS", "pin.words=node-1|node-2,pin.words/hot=node-3")
+    flags = {"metadata.uri": ("-m", "sqlite:///x"), "discovery.uri": ("-d", "static://?writable=h")}
+    options = load_config(file if by_file else None, flags).options
+    assert pins_of(options.routing.plugin_options) == {
+        ("words", ""): {"node-1", "node-2"},
+        ("words", "hot"): {"node-3"},
+    }
