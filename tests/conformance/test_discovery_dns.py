@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ from mishards.testing.discovery import (
 from mishards.testing.waiting import eventually
 
 pytest.importorskip("dns", reason="dnspython is not installed: pip install 'mishards[dns]'")
+
+import dns.message
+import dns.rcode
 
 from mishards_plugins.discovery.dns import DnsOptions, Listing, Round, Service, nodes_by_service, parse, pause_s, plugin
 
@@ -162,6 +166,31 @@ def test_one_refused_name_loses_the_round(server: Dnsmasq) -> None:
         discovery.open(heard)
     assert not heard.sets
     assert "w.example" in str(heard.losses[0])
+
+
+@pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED", "FORMERR"])
+def test_a_server_that_fails_is_lost(code: str) -> None:
+    def answer() -> None:
+        while not stopped.is_set():
+            question, client = failing.recvfrom(4096)
+            reply = dns.message.make_response(dns.message.from_wire(question))
+            reply.set_rcode(dns.rcode.from_text(code))
+            failing.sendto(reply.to_wire(), client)
+
+    stopped, heard = threading.Event(), Recorder()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as failing:
+        failing.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{failing.getsockname()[1]}"
+        with closing(plugin.discovery(f"dns://nodes.test?server={address}")) as discovery:
+            discovery.open(heard)
+        stopped.set()
+        # One more question, so that the thread sees that it is over.
+        failing.sendto(dns.message.make_query("end.test", "A").to_wire(), failing.getsockname())
+        thread.join(5)
+    assert not heard.sets
+    assert code in str(heard.losses[0])
 
 
 def test_a_second_server_is_asked_when_the_first_is_away(server: Dnsmasq, tmp_path: Path) -> None:
