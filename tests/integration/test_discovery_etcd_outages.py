@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -176,3 +177,16 @@ def test_a_key_put_by_hand_with_garbage_is_left_out_and_said_once(
         cluster.announcer().announce(READER)
     cluster.put(READER, encode(READER))
     settled(heard, WRITER, READER)
+
+
+def test_closing_what_speaks_to_etcd_leaves_no_thread_behind(cluster: Cluster) -> None:
+    cluster.server.launch()
+    before = set(threading.enumerate())
+    announcer = cluster.announcer()
+    announcer.announce(READER)
+    discovery, heard = cluster.discovery()
+    settled(heard, READER)
+    assert set(threading.enumerate()) > before
+    discovery.close()
+    announcer.withdraw()
+    assert set(threading.enumerate()) <= before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -226,3 +227,16 @@ def test_a_server_that_does_not_answer_is_lost_and_does_not_hold_up_close(run: C
         assert thread is not None
         assert not thread.is_alive()
         proxy.heal()
+
+
+def test_closing_what_speaks_to_zookeeper_leaves_no_thread_behind(run: Callable[..., Cluster]) -> None:
+    cluster = run(1)
+    before = set(threading.enumerate())
+    announcer = cluster.announcer()
+    announcer.announce(READER)
+    discovery, heard = cluster.discovery()
+    settled(heard, READER)
+    assert set(threading.enumerate()) > before
+    discovery.close()
+    announcer.withdraw()
+    assert set(threading.enumerate()) <= before
