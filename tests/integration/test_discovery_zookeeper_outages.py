@@ -116,7 +116,8 @@ def test_the_last_set_stays_while_the_quorum_is_gone_for_longer_than_the_session
     eventually(lambda: cluster.servers[2].mode() == "", WAIT_S, "the last server notices")
     eventually(lambda: heard.losses, WAIT_S, "the loss is reported")
     sets = len(heard.sets)
-    with pytest.raises(DiscoveryError, match="no connection"):  # after 5 s, five times the session
+    # Either no connection comes within 5 s, five times the session, or the one that is left breaks at a request.
+    with pytest.raises(DiscoveryError, match="ZooKeeper"):
         announcer.announce(replace(READER, state=NodeState.DRAINING))
     assert len(heard.sets) == sets
     for server in cluster.servers[:2]:
