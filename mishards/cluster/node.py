@@ -16,6 +16,7 @@ from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRecord
 from mishards.errors import MishardsError, NodeError, NodeFault, NodeUnavailable
 from mishards.transport.api import Channel, Metadata, Transport
+from mishards.wire.extensions import CAPABILITIES_COMMAND
 from mishards.wire.protos import milvus_pb2
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,6 @@ _LATENCY_WEIGHT = 0.2
 """How much the newest call counts in the moving average."""
 
 _VERSIONS = ("1.0.", "1.1.")
-_CAPABILITIES = "mishards capabilities"
 
 
 class Node:
@@ -141,7 +141,7 @@ class Node:
         version = await self._ask("version", deadline)
         if not version.startswith(_VERSIONS):
             raise NodeFault(self.record.address, f"it answers as version {version!r}; 1.0.x and 1.1.x are served")
-        self.capabilities = self.record.capabilities | _capabilities(await self._ask(_CAPABILITIES, deadline))
+        self.capabilities = self.record.capabilities | _capabilities(await self._ask(CAPABILITIES_COMMAND, deadline))
         self.version = version
 
     async def _ask(self, command: str, deadline: Deadline) -> str:
