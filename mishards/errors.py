@@ -368,6 +368,33 @@ class SampleFailed(MishardsError):
     """The sample of an embedded cluster cannot be loaded or shown."""
 
 
+# --- bulk data -------------------------------------------------------------------------------------------
+
+
+class BulkError(MishardsError):
+    """An import, an export, a backup or a restore cannot begin or go on."""
+
+
+class SourceError(BulkError):
+    """A file that cannot be read as what it should be, or has a row that cannot be used."""
+
+
+class ResumeError(BulkError):
+    """What was recorded about earlier work does not fit what is to be done now."""
+
+
+class DamagedBackup(BulkError):
+    """A backup that is not whole: a part is missing or its checksum is another."""
+
+
+class ServerRefused(BulkError):
+    """A server answered that it will not; ``refusal`` is its code."""
+
+    def __init__(self, reason: str, refusal: int = Code.UNEXPECTED_ERROR) -> None:
+        super().__init__(reason)
+        self.refusal = refusal
+
+
 def not_found_text(name: str) -> str:
     """The protocol's text for an unknown collection."""
     return (

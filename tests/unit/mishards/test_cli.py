@@ -82,7 +82,7 @@ def run(*arguments: str) -> Result:
 def test_the_help_lists_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "local", "check-config", "explain", "plugins", "status"):
+    for command in ("serve", "local", "check-config", "completion", "explain", "plugins", "status"):
         assert f"  {command}" in result.output
 
 
@@ -106,7 +106,8 @@ def test_a_config_that_cannot_be_used_is_one_line_and_exit_code_one(tmp_path: Pa
     file.write_text("serch: {}\n", encoding="utf-8")
     result = run("serve", "--config", str(file))
     assert result.exit_code == 1
-    assert str(result.exception) == "1" or "did you mean search?" in str(result.exception)
+    assert result.output.count("\n") == 1
+    assert "did you mean search?" in result.output
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_explain_prints_a_line_a_segment(http: str) -> None:
     result = run("explain", "words", "--partition", "p1", "--http", http)
     assert result.exit_code == 0
     assert result.output.splitlines()[0] == "words: 1 segments, 2 replicas each"
-    assert "a > b > (c)  asked now: b" in result.output
+    assert result.output.splitlines()[2].split() == ["17", "p1", "5", "index", "a", ">", "b", ">", "(c)", "b"]
 
 
 def test_explain_can_print_json(http: str) -> None:

@@ -1,0 +1,67 @@
+"""Tables for people and JSON for scripts, and asking a router over HTTP."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from mishards.errors import ServerRefused
+
+HTTP_ADDRESS = "127.0.0.1:19121"
+_WAIT_S = 10
+
+
+def json_option(command: Any) -> Any:
+    """The option ``--json`` of every command that prints."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def http_option(command: Any) -> Any:
+    """The option ``--http``: which router is asked."""
+    text = "HTTP address of a router."
+    return click.option("--http", metavar="HOST:PORT", default=HTTP_ADDRESS, show_default=True, help=text)(command)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a table, columns two blanks apart; a column of numbers stands right."""
+    kept = list(rows)
+    cells = [list(map(str, headings)), *([_text(cell) for cell in row] for row in kept)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [bool(kept) and all(isinstance(row[at], int | float) for row in kept) for at in range(len(headings))]
+    return [
+        "  ".join(
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _text(cell: object) -> str:
+    return f"{cell:,.2f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
+def asked(http: str, path: str) -> Any:
+    """The JSON answer of a router.
+
+    Raises:
+        ServerRefused: it refuses, or there is none.
+    """
+    try:
+        with urllib.request.urlopen(f"http://{http}{path}", timeout=_WAIT_S) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise ServerRefused(json.loads(error.read() or b"{}").get("message", str(error))) from None
+    except (OSError, ValueError) as error:
+        raise ServerRefused(f"no router answers at http://{http}: {error}") from None

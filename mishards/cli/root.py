@@ -1,0 +1,21 @@
+"""The command ``mishards`` and the list of what is below it."""
+
+from __future__ import annotations
+
+import click
+
+from mishards.cli.completion import completion
+from mishards.cli.exits import EXIT_CODES
+from mishards.cli.observe import explain, status
+from mishards.cli.serve import check_config, plugins, serve
+from mishards.local.command import local_command
+
+
+@click.group(epilog=EXIT_CODES)
+@click.version_option(package_name="mishards")
+def main() -> None:
+    """Sharding middleware for vector search: many nodes, one Milvus 1.1 server."""
+
+
+for _command in (check_config, completion, explain, local_command, plugins, serve, status):
+    main.add_command(_command)

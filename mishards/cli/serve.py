@@ -1,0 +1,119 @@
+"""``serve`` and ``check-config``: the commands that read a router's settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mishards.cli.exits import Exit, epilog, failing_in_one_line
+from mishards.cli.output import json_option, print_json, table
+
+_CONFIG_FLAGS = {
+    "name": "--name",
+    "network.address": "--address",
+    "network.http_address": "--http-address",
+    "metadata.uri": "--metadata",
+    "discovery.uri": "--discovery",
+    "log.level": "--log-level",
+}
+
+
+def _config_options(command: Any) -> Any:
+    for flag, help_text in (
+        ("--log-level", "debug, info, warning or error."),
+        ("--discovery", "URI of discovery: static://?writable=…&readonly=…, file:///FOLDER, …"),
+        ("--metadata", "URI of the metadata database: sqlite:////PATH or mysql://USER:PASSWORD@HOST:PORT/DB."),
+        ("--http-address", "HOST:PORT for HTTP."),
+        ("--address", "HOST:PORT for gRPC."),
+        ("--name", "Name of this router in logs."),
+    ):
+        command = click.option(flag, help=help_text)(command)
+    return click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file of settings.")(command)
+
+
+def _loaded(file: Path | None, flags: Mapping[str, object]) -> Any:
+    from mishards.config import load_config
+
+    return load_config(file, {key: (flag, flags[flag[2:].replace("-", "_")]) for key, flag in _CONFIG_FLAGS.items()})
+
+
+@click.command(epilog=epilog("mishards serve --metadata sqlite:////data/meta.sqlite --discovery file:///data/nodes"))
+@_config_options
+@failing_in_one_line
+def serve(file: Path | None, **flags: object) -> Exit:
+    """Run a router. Prints "ready HOST:PORT" once searches can be served."""
+    from mishards.config import quiet_libraries
+
+    quiet_libraries()
+    from mishards.assembly import Router, edges_of
+
+    options = _loaded(file, flags).options
+    _set_up_logging(options.log.level, requests=options.log.requests)
+    asyncio.run(_serve(Router(options, edges_of(options))))
+    return Exit.OK
+
+
+async def _serve(router: Any) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    address = await router.start()
+    stopped = loop.create_task(stopping.wait())
+    ready = loop.create_task(router.ready())
+    await asyncio.wait([stopped, ready], return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        ready.result()
+        click.echo(f"ready {address}")
+        sys.stdout.flush()
+    ready.cancel()
+    await stopping.wait()
+    await router.stop()
+
+
+@click.command("check-config", epilog=epilog("mishards check-config --config router.yaml"))
+@_config_options
+@json_option
+@failing_in_one_line
+def check_config(file: Path | None, as_json: bool, **flags: object) -> Exit:
+    """Check the settings without starting, and print each with where it came from."""
+    rows = _loaded(file, flags).describe()
+    if as_json:
+        print_json([{"key": key, "value": value, "source": source} for key, value, source in rows])
+    else:
+        for key, value, source in rows:
+            click.echo(f"{key} = {value}  ({source})")
+    return Exit.OK
+
+
+@click.command(epilog=epilog("mishards plugins --json"))
+@json_option
+@failing_in_one_line
+def plugins(as_json: bool) -> Exit:
+    """List the installed plugins, and what is missing for those that cannot be used."""
+    from mishards.plugins import installed
+
+    found = installed()
+    if as_json:
+        names = ("group", "name", "target", "distribution", "problem")
+        print_json([{name: getattr(plugin, name) for name in names} for plugin in found])
+        return Exit.OK
+    rows = [(p.group.rpartition(".")[2], p.name, p.distribution, p.problem or "ok") for p in found]
+    click.echo("\n".join(table(("FAMILY", "NAME", "DISTRIBUTION", "STATE"), rows)))
+    return Exit.OK
+
+
+def _set_up_logging(level: str, *, requests: bool) -> None:
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
+    )
+    logging.getLogger("mishards.access").setLevel(level.upper() if requests else logging.CRITICAL)
