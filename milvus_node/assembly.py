@@ -25,6 +25,7 @@ from milvus_node.search.segment import load_segment
 from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
 from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
+from milvus_node.service.growing import GrowingCalls
 from milvus_node.service.pools import Pool
 from milvus_node.service.routes import Pools, ReadCalls, read_routes, write_routes
 from milvus_node.service.rows import RowCalls
@@ -97,13 +98,14 @@ class Node:
         Raises:
             StartError, CatalogError, StorageError: the node cannot run here.
         """
-        routes = read_routes(self._read_calls(), self._pools)
+        reads = self._read_calls()
+        routes = read_routes(reads, self._pools)
         if self._options.role is Role.READONLY:
             self._snapshots.start()
             return Dispatcher(routes, self._running, WRITES)
-        return Dispatcher({**routes, **self._open_for_writing()}, self._running)
+        return Dispatcher({**routes, **self._open_for_writing(reads.searches)}, self._running)
 
-    def _open_for_writing(self) -> Mapping[str, Route]:
+    def _open_for_writing(self, searches: SearchCalls) -> Mapping[str, Route]:
         options = self._options
         options.storage.path.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock.acquire(self._layout.lock_path)
@@ -134,6 +136,7 @@ class Node:
         return write_routes(
             WriteDefinitions(self._catalog, collections),
             WriteCalls(self._catalog, rows, flusher, rewriter),
+            GrowingCalls(self._catalog, parts.buffer, searches),
             self._pools,
         )
 

@@ -1,7 +1,7 @@
 """Accepted rows and deletes that no segment has yet.
 
 ``CollectionBuffer`` is pure: operations of one collection in log order. ``InsertBuffer`` holds one for each collection
-and is safe from any thread. Nothing here is visible to searches.
+and is safe from any thread. Searches see what is here only where they ask for a ``GrowingView`` of it.
 
 Invariants: a delete takes away only rows that were inserted before it; ``first_lsn`` and ``last_lsn`` bound the log
 records that would be lost with the buffer.
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,14 @@ RowBytes = NDArray[np.uint8]
 
 @dataclass(slots=True)
 class _Batch:
+    lsn: int
     ids: Ids
     vectors: RowBytes
     dead: NDArray[np.bool_] | None = None
+
+    def live(self) -> tuple[Ids, RowBytes]:
+        keep = slice(None) if self.dead is None else ~self.dead
+        return self.ids[keep], self.vectors[keep]
 
     def kill(self, ids: Ids) -> None:
         hit = np.isin(self.ids, ids)
@@ -39,14 +44,14 @@ class CollectionBuffer:
 
     def __init__(self) -> None:
         self._batches: dict[str, list[_Batch]] = defaultdict(list)
-        self._deletes: dict[str, list[Ids]] = defaultdict(list)
+        self._deletes: dict[str, list[tuple[int, Ids]]] = defaultdict(list)
         self.first_lsn: int | None = None
         self.last_lsn = 0
         self.nbytes = 0
 
     def insert(self, table_id: str, ids: Ids, vectors: RowBytes, lsn: int) -> None:
         """Add rows; the arrays are kept and must not be changed any more."""
-        self._batches[table_id].append(_Batch(ids, vectors))
+        self._batches[table_id].append(_Batch(lsn, ids, vectors))
         self.nbytes += ids.nbytes + vectors.nbytes
         self._note(lsn)
 
@@ -55,7 +60,7 @@ class CollectionBuffer:
         for table_id in table_ids:
             for batch in self._batches.get(table_id, ()):
                 batch.kill(ids)
-            self._deletes[table_id].append(ids)
+            self._deletes[table_id].append((lsn, ids))
             self.nbytes += ids.nbytes
         self._note(lsn)
 
@@ -75,20 +80,73 @@ class CollectionBuffer:
 
     def rows(self, table_id: str) -> tuple[Ids, RowBytes]:
         """Live rows of a partition in the order of insertion: int64[n] and uint8[n, row bytes]."""
-        ids, vectors = [], []
-        for batch in self._batches.get(table_id, ()):
-            keep = slice(None) if batch.dead is None else ~batch.dead
-            ids.append(batch.ids[keep])
-            vectors.append(batch.vectors[keep])
-        if not ids:
-            return np.empty(0, np.int64), np.empty((0, 0), np.uint8)
-        if len(ids) == 1:
-            return ids[0], vectors[0]
-        return np.concatenate(ids), np.concatenate(vectors)
+        return _joined([batch.live() for batch in self._batches.get(table_id, ())])
 
     def deletes(self) -> dict[str, Ids]:
         """Ids to delete from segments on disk, sorted and unique, by partition."""
-        return {table_id: np.unique(np.concatenate(ids)) for table_id, ids in self._deletes.items() if ids}
+        return {
+            table_id: np.unique(np.concatenate([ids for _, ids in found])) for table_id, found in self._deletes.items()
+        }
+
+    def frozen(self) -> _Frozen:
+        """What is here now; it does not change any more."""
+        return _Frozen(
+            {table_id: tuple(map(replace, batches)) for table_id, batches in self._batches.items()},
+            {table_id: tuple(found) for table_id, found in self._deletes.items()},
+            self.last_lsn,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Frozen:
+    batches: Mapping[str, tuple[_Batch, ...]]
+    deletes: Mapping[str, tuple[tuple[int, Ids], ...]]
+    last_lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrowingView:
+    """What one collection had in the buffer at one moment: being flushed, and waiting behind that; never changed."""
+
+    buffers: tuple[_Frozen, ...]
+
+    @property
+    def last_lsn(self) -> int:
+        """The newest log record in it; 0 when it is empty."""
+        return max((buffer.last_lsn for buffer in self.buffers), default=0)
+
+    def rows(self, table_ids: Iterable[str], after: int) -> tuple[Ids, RowBytes]:
+        """Live rows of these partitions, logged behind position ``after``: int64[n] and uint8[n, row bytes]."""
+        return _joined([part for table_id in table_ids for part in self._live(table_id, after)])
+
+    def deletes(self, table_ids: Iterable[str], after: int) -> Ids:
+        """Ids deleted behind position ``after``, which segments may still hold; sorted and unique."""
+        found = [
+            ids
+            for table_id in table_ids
+            for buffer in self.buffers
+            for lsn, ids in buffer.deletes.get(table_id, ())
+            if lsn > after
+        ]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def _live(self, table_id: str, after: int) -> Iterator[tuple[Ids, RowBytes]]:
+        for number, buffer in enumerate(self.buffers):
+            # A delete takes rows of its own buffer away when it comes; those of the one before it are taken here.
+            later = [ids for behind in self.buffers[number + 1 :] for _, ids in behind.deletes.get(table_id, ())]
+            for batch in buffer.batches.get(table_id, ()):
+                if batch.lsn > after:
+                    ids, vectors = batch.live()
+                    keep = ~np.isin(ids, np.concatenate(later)) if later else slice(None)
+                    yield ids[keep], vectors[keep]
+
+
+def _joined(parts: Sequence[tuple[Ids, RowBytes]]) -> tuple[Ids, RowBytes]:
+    if not parts:
+        return np.empty(0, np.int64), np.empty((0, 0), np.uint8)
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate([vectors for _, vectors in parts])
 
 
 class InsertBuffer:
@@ -127,6 +185,12 @@ class InsertBuffer:
         """What was taken is on disk and in the catalog."""
         with self._lock:
             del self._flushing[collection]
+
+    def view(self, collection: str) -> GrowingView:
+        """What a collection has here now, what is being flushed included."""
+        with self._lock:
+            held = (self._flushing.get(collection), self._waiting.get(collection))
+            return GrowingView(tuple(buffer.frozen() for buffer in held if buffer is not None))
 
     def discard(self, collection: str) -> None:
         """Forget a dropped collection's rows."""

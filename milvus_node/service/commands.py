@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mishards
+from milvus_node.roles import Role
 from milvus_node.settings.store import Settings
 from mishards.errors import CommandError
 from mishards.transport.api import Call
-from mishards.wire.extensions import CAPABILITIES_COMMAND, REVISION, STRICT_FILES
+from mishards.wire.extensions import CAPABILITIES_COMMAND, GROWING, REVISION, STRICT_FILES
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
 
@@ -18,7 +19,7 @@ SERVER_VERSION = "1.1.0"
 """What ``version`` answers: the protocol served, which clients check; not the version of this program."""
 
 CAPABILITIES = (REVISION, STRICT_FILES)
-"""Extensions of the protocol that this node has."""
+"""Extensions of the protocol that a node of any role has; a writable one has ``GROWING`` too."""
 
 
 class Commands:
@@ -27,6 +28,7 @@ class Commands:
     def __init__(self, role: str, running: Callable[[], list[str]], settings: Settings) -> None:
         """``running`` lists the calls under way."""
         self._settings = settings
+        capabilities = (*CAPABILITIES, GROWING) if role == Role.WRITABLE.value else CAPABILITIES
         self._fixed: Mapping[str, Callable[[], str]] = {
             "version": lambda: SERVER_VERSION,
             "status": lambda: "OK",
@@ -35,7 +37,7 @@ class Commands:
             "tasktable": lambda: "{}",
             "requests": lambda: json.dumps({"requests": running()}, separators=(",", ":")),
             "get_system_info": _system_info,
-            CAPABILITIES_COMMAND: lambda: json.dumps({"role": role, "capabilities": CAPABILITIES}),
+            CAPABILITIES_COMMAND: lambda: json.dumps({"role": role, "capabilities": capabilities}),
         }
 
     def cmd(self, call: Call) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
 from milvus_node.service.dispatch import Route
+from milvus_node.service.growing import GrowingCalls
 from milvus_node.service.pools import Pool
 from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
@@ -69,9 +70,12 @@ def read_routes(calls: ReadCalls, pools: Pools) -> dict[str, Route]:
     }
 
 
-def write_routes(definitions: WriteDefinitions, writes: WriteCalls, pools: Pools) -> dict[str, Route]:
-    """The methods of the writable role."""
+def write_routes(
+    definitions: WriteDefinitions, writes: WriteCalls, growing: GrowingCalls, pools: Pools
+) -> dict[str, Route]:
+    """The methods of the writable role; its ``Search`` stands in for that of any role."""
     return {
+        "Search": Route(growing.search, pools.search),
         "CreateCollection": Route(definitions.create_collection, pools.definition),
         "DropCollection": Route(definitions.drop_collection, pools.definition),
         "CreateIndex": Route(definitions.create_index, pools.definition),

@@ -15,7 +15,7 @@ from milvus_node.index.api import Vectors
 from milvus_node.search.cache import SegmentCache, key_of
 from milvus_node.search.searcher import Query, Searcher
 from milvus_node.service.pools import MAX_BATCH_ROWS, Share
-from mishards.catalog.snapshot import Collection, Segment, Snapshot
+from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
 from mishards.errors import InvalidFileId
 from mishards.kinds import IndexType, MetricType
 from mishards.transport.api import Call
@@ -93,16 +93,7 @@ class SearchCalls:
 
     def _checked(self, envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:
         self._forget_superseded(snapshot)
-        names.check_collection_name(envelope.collection_name)
-        limits.check_topk(envelope.topk)
-        for tag in envelope.partition_tags:
-            names.check_partition_tag(tag)
-        collection = snapshot.collection(envelope.collection_name)
-        check = _checked_params if len(envelope.params) <= _CACHED_TEXT else _checked_params.__wrapped__
-        metric, params = check(collection.index_type, collection.metric, envelope.topk, envelope.params)
-        rows = vector_rows(envelope.rows, collection.dimension, collection.metric)
-        vectors = cast("Vectors", np.ascontiguousarray(rows))
-        return collection, Query(vectors, envelope.topk, metric, params)
+        return checked(envelope, snapshot)
 
     def _forget_superseded(self, snapshot: Snapshot) -> None:
         """Free what the catalog names no more: no search will ask for it. Two threads may both do it, to one end."""
@@ -147,6 +138,20 @@ class SearchCalls:
         return ok_status().SerializeToString()
 
 
+def checked(envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:
+    """What a search asks for, checked in the protocol's order. Raises RequestError."""
+    names.check_collection_name(envelope.collection_name)
+    limits.check_topk(envelope.topk)
+    for tag in envelope.partition_tags:
+        names.check_partition_tag(tag)
+    collection = snapshot.collection(envelope.collection_name)
+    check = _checked_params if len(envelope.params) <= _CACHED_TEXT else _checked_params.__wrapped__
+    metric, params = check(collection.index_type, collection.metric, envelope.topk, envelope.params)
+    rows = vector_rows(envelope.rows, collection.dimension, collection.metric)
+    vectors = cast("Vectors", np.ascontiguousarray(rows))
+    return collection, Query(vectors, envelope.topk, metric, params)
+
+
 @lru_cache(maxsize=1024)
 def _checked_params(
     index_type: IndexType, metric: MetricType, topk: int, text: str
@@ -175,8 +180,13 @@ def selected(collection: Collection, tags: Sequence[str]) -> tuple[Segment, ...]
     """
     if not tags:
         return collection.segments
-    chosen = set(names.match_tags(tags, collection.partition_tags[1:]))
-    return tuple(s for partition in collection.partitions if partition.tag in chosen for s in partition.segments)
+    return tuple(segment for partition in partitions_of(collection, tags) for segment in partition.segments)
+
+
+def partitions_of(collection: Collection, tags: Sequence[str]) -> tuple[Partition, ...]:
+    """The partitions that the tags select; all without tags. Raises as ``selected``."""
+    chosen = frozenset(names.match_tags(tags, collection.partition_tags[1:]))
+    return tuple(partition for partition in collection.partitions if partition.tag in chosen)
 
 
 _MAX_DIGITS = 20  # of an unsigned number of 64 bits

@@ -21,3 +21,12 @@ REVISION_KEY = "mishards-revision"
 
 A node that knows an older one reads the catalog, and the tombstones that moved, before it searches.
 """
+
+GROWING = "growing"
+"""Capability of a writable node: it honours ``GROWING_KEY``."""
+
+GROWING_KEY = "mishards-growing"
+"""Metadata of ``Search``: search rows alone that are in no segment yet, as ``mishards.wire.growing`` says.
+
+Its value is the position, in decimal, up to which the router's catalog says that the collection is flushed.
+"""

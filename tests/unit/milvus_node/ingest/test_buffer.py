@@ -72,6 +72,20 @@ def test_a_discarded_collection_is_forgotten_whether_it_was_being_flushed_or_not
     assert buffer.nbytes == 0
 
 
+def test_a_view_of_growing_rows_stays_as_it_was_and_begins_behind_a_position() -> None:
+    buffer = InsertBuffer()
+    for lsn in (1, 2):
+        buffer.insert("words", "words", np.array([lsn]), np.zeros((1, WIDTH), np.uint8), lsn)
+    buffer.delete("words", ["words"], np.array([7]), 3)
+    view = buffer.view("words")
+    buffer.delete("words", ["words"], np.array([2]), 4)
+    buffer.discard("words")
+    assert view.rows(["words"], 0)[0].tolist() == [1, 2]
+    assert view.rows(["words"], 1)[0].tolist() == [2]
+    assert [view.deletes(["words"], after).tolist() for after in (0, 2, 3)] == [[7], [7], []]
+    assert view.last_lsn == 3
+
+
 class BufferMachine(RuleBasedStateMachine):
     """The buffer of all collections beside a dict: what a log says, what is flushed, what flushes fail."""
 
@@ -142,6 +156,19 @@ class BufferMachine(RuleBasedStateMachine):
         assert self.buffer.first_lsn() == min(needed, default=None)
         assert set(self.buffer.pending()) == {name for name, lsns in self.open.items() if lsns}
         assert (self.buffer.nbytes > 0) == bool(needed)
+
+    @invariant()
+    def what_is_on_disk_and_what_is_growing_are_every_row_once(self) -> None:
+        for collection in "ab":
+            view = self.buffer.view(collection)
+            for table_id in TABLES:
+                deleted = set(view.deletes([table_id], 0).tolist())
+                disk = self.disk.get((collection, table_id), Counter())
+                found = Counter({row: count for row, count in disk.items() if row[0] not in deleted})
+                ids, vectors = view.rows([table_id], 0)
+                found.update(zip(ids.tolist(), vectors[:, 0].tolist() if len(ids) else [], strict=True))
+                assert +found == +self.live.get((collection, table_id), Counter())
+            assert view.last_lsn == max(self.open.get(collection, []), default=0)
 
     def teardown(self) -> None:
         if not hasattr(self, "buffer"):
