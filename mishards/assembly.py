@@ -19,6 +19,7 @@ from mishards.discovery.api import Discovery
 from mishards.discovery.select import discovery_for
 from mishards.discovery.watch import NodeWatch
 from mishards.errors import StartError
+from mishards.logs.calls import AccessLog
 from mishards.plugins import load
 from mishards.query.choice import Choice
 from mishards.query.explain import Explainer
@@ -94,7 +95,8 @@ class Router:
             forwarder,
             Commands(self.fleet, forwarder.forward),
         )
-        dispatcher = Dispatcher(entries(parts), Admission(options.admission))
+        access_log = AccessLog(options.log)
+        dispatcher = Dispatcher(entries(parts), Admission(options.admission), [access_log.ended])
         network = options.network
         self._server = edges.transport.server(
             dispatcher,

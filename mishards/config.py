@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from mishards.cluster.health import HealthOptions
 from mishards.command.forward import WriteOptions
+from mishards.logs.options import LogOptions
 from mishards.options import Given, Layer, Loaded, about, environment_layer, file_layer, flag_layer, load
 from mishards.query.options import RoutingOptions, SearchOptions
 from mishards.service.admission import AdmissionOptions
@@ -47,16 +48,6 @@ class DiscoveryOptions:
         default=30_000,
         metadata=about("a node that vanishes keeps its segments so long, should it come back", minimum=0),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    """What is logged, to stderr."""
-
-    level: str = field(
-        default="info", metadata=about("least severe line logged", choices=("debug", "info", "warning", "error"))
-    )
-    requests: bool = field(default=True, metadata=about("one line a request"))
 
 
 @dataclass(frozen=True, slots=True)

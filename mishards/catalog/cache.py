@@ -34,6 +34,10 @@ class SnapshotCache:
         self._error: CatalogError | None = None
         self._reading_since: float | None = None
         self._closing = False
+        self.reads = self.failures = 0
+        """Reads that have ended, and those of them that failed."""
+        self.read_s = 0.0
+        """Seconds that they took together."""
         self._thread = threading.Thread(target=self._run, name="catalog-refresh", daemon=True)
 
     def start(self) -> None:
@@ -113,6 +117,9 @@ class SnapshotCache:
             log.exception("reading the catalog failed in a way that is a bug")
             error = CatalogError(f"reading the catalog failed: {failure}")
         self._reading_since = None
+        self.reads += 1
+        self.failures += error is not None
+        self.read_s += time.monotonic() - began
         with self._wake:
             if snapshot is not None:
                 self._current = snapshot

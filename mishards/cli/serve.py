@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import sys
 from collections.abc import Mapping
@@ -53,9 +52,10 @@ def serve(file: Path | None, **flags: object) -> Exit:
 
     quiet_libraries()
     from mishards.assembly import Router, edges_of
+    from mishards.logs.output import set_up
 
     options = _loaded(file, flags).options
-    _set_up_logging(options.log.level, requests=options.log.requests)
+    set_up(options.log)
     asyncio.run(_serve(Router(options, edges_of(options))))
     return Exit.OK
 
@@ -108,12 +108,3 @@ def plugins(as_json: bool) -> Exit:
     rows = [(p.group.rpartition(".")[2], p.name, p.distribution, p.problem or "ok") for p in found]
     click.echo("\n".join(table(("FAMILY", "NAME", "DISTRIBUTION", "STATE"), rows)))
     return Exit.OK
-
-
-def _set_up_logging(level: str, *, requests: bool) -> None:
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
-    )
-    logging.getLogger("mishards.access").setLevel(level.upper() if requests else logging.CRITICAL)

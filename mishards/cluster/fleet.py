@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from mishards.cluster.health import HealthOptions, HealthState
 from mishards.cluster.membership import Membership, membership_of
-from mishards.cluster.node import Node
+from mishards.cluster.node import Called, Node
 from mishards.deadline import Deadline
 from mishards.discovery.watch import NodeWatch
 from mishards.transport.api import Transport
@@ -28,14 +28,20 @@ _IDLE_S = 0.5
 class Fleet:
     """The nodes by name, and the membership they make up."""
 
-    def __init__(self, watch: NodeWatch, transport: Transport, options: HealthOptions) -> None:
+    def __init__(
+        self, watch: NodeWatch, transport: Transport, options: HealthOptions, on_call: Called = lambda *_: None
+    ) -> None:
+        """``on_call`` is told of every call that a node has answered."""
         self._watch = watch
         self._transport = transport
         self._options = options
+        self._on_call = on_call
         self._nodes: dict[str, Node] = {}
         self._membership = Membership()
         self.news = 0
         """Counts what changed: members and their health."""
+        self.looked_at = time.monotonic()
+        """When the probe loop last looked whom to probe."""
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,7 +115,8 @@ class Fleet:
             present = record.name not in membership.absent
             node = self._nodes.get(record.name)
             if node is None:
-                self._nodes[record.name] = node = Node(record, self._transport, self._options, self._tell)
+                node = Node(record, self._transport, self._options, self._tell, self._on_call)
+                self._nodes[record.name] = node
             node.update(record, present=present)
         for name in set(self._nodes) - {record.name for record in membership.known}:
             node = self._nodes.pop(name)
@@ -124,7 +131,7 @@ class Fleet:
             self._wake.clear()
             self._follow_if_changed()
             waiting = [node for node in self if node.present and not node.probing]
-            now = time.monotonic()
+            now = self.looked_at = time.monotonic()
             for node in waiting:
                 if node.health.probe_at <= now:
                     node.probe()

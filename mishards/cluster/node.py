@@ -9,12 +9,21 @@ import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from mishards.cluster.health import Health, HealthOptions, HealthState
 from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRecord
-from mishards.errors import MishardsError, NodeError, NodeFault, NodeUnavailable
+from mishards.errors import (
+    MishardsError,
+    NodeError,
+    NodeFault,
+    NodeOverloaded,
+    NodeRejected,
+    NodeTimeout,
+    NodeUnavailable,
+)
 from mishards.transport.api import Channel, Metadata, Transport
 from mishards.wire.extensions import CAPABILITIES_COMMAND
 from mishards.wire.protos import milvus_pb2
@@ -26,12 +35,22 @@ _LATENCY_WEIGHT = 0.2
 
 _VERSIONS = ("1.0.", "1.1.")
 
+_KINDS = {NodeTimeout: "timeout", NodeOverloaded: "overloaded", NodeRejected: "rejected"}
+
+Called = Callable[[str, str, float], None]
+"""Told of each call that a node has answered: its name, the method, seconds. Must be quick, and must not raise."""
+
 
 class Node:
     """Calls a node and keeps account of how it does."""
 
     def __init__(
-        self, record: NodeRecord, transport: Transport, options: HealthOptions, on_change: Callable[[], None]
+        self,
+        record: NodeRecord,
+        transport: Transport,
+        options: HealthOptions,
+        on_change: Callable[[], None],
+        on_call: Called,
     ) -> None:
         """``on_change`` is called whenever the node goes up or down."""
         self.record = record
@@ -39,11 +58,16 @@ class Node:
         self.present = True
         self.outstanding = 0
         self.latency_s = 0.0
+        self.errors: Counter[str] = Counter()
+        """Calls without a sound answer, since the router knows the node, by kind."""
+        self.trips = 0
+        """How often it went down since then."""
         self.version = ""
         self.capabilities: frozenset[str] = record.capabilities
         self._transport = transport
         self._options = options
         self._on_change = on_change
+        self._on_call = on_call
         self._channel = transport.channel(record.address)
         self._probe: asyncio.Task[bool] | None = None
         self._retired: list[Channel] = []
@@ -82,15 +106,21 @@ class Node:
         try:
             reply = await channel.call(method, request, deadline=deadline, metadata=metadata)
         except NodeUnavailable as error:
+            self.errors["unavailable"] += 1
             if channel is self._channel:
                 self.broke(str(error))
             raise
         except NodeFault as error:
             self.faulted(str(error))
             raise
+        except NodeError as error:
+            self.errors[_KINDS.get(type(error), "other")] += 1
+            raise
         finally:
             self.outstanding -= 1
-        self.latency_s += _LATENCY_WEIGHT * (time.monotonic() - began - self.latency_s)
+        seconds = time.monotonic() - began
+        self.latency_s += _LATENCY_WEIGHT * (seconds - self.latency_s)
+        self._on_call(self.record.name, method, seconds)
         return reply
 
     def answered(self) -> None:
@@ -103,6 +133,7 @@ class Node:
 
     def faulted(self, reason: str) -> None:
         """It answered, but as something broken answers."""
+        self.errors["fault"] += 1
         self._become(self.health.call_faulted(time.monotonic(), self._options, reason))
 
     @property
@@ -153,7 +184,9 @@ class Node:
     def _become(self, health: Health) -> None:
         before, self.health = self.health, health
         if health.state is not before.state:
-            level = logging.WARNING if health.state is HealthState.DOWN else logging.INFO
+            down = health.state is HealthState.DOWN
+            self.trips += int(down)
+            level = logging.WARNING if down else logging.INFO
             log.log(level, "node name=%s state=%s reason=%r", self.name, health.state.value, health.reason)
             self._on_change()
 

@@ -16,6 +16,7 @@ from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node, passed_on
 from mishards.deadline import Deadline
 from mishards.errors import NodeTimeout, NodeUnavailable, NoWritableNode
+from mishards.logs import notes
 from mishards.options import about
 from mishards.transport.api import Call, Metadata
 from mishards.wire.protos import milvus_pb2
@@ -67,6 +68,7 @@ class Forwarder:
                     if error.sent:
                         raise
                     reason = str(error)
+                    notes.count(retries=1)
             if patience.remaining() <= 0:
                 raise NoWritableNode(f"{method} was not sent, waited {self._options.wait_ms} ms: {reason}")
             await self._fleet.wait_for_news(patience.earlier(0.1))

@@ -10,6 +10,7 @@ import logging
 from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node, passed_on
 from mishards.errors import NodeError, NodeRejected, NodeTimeout, NoSearchNode
+from mishards.logs import notes
 from mishards.transport.api import Call
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Lookup:
                 raise
             except NodeError as error:
                 log.warning("%s goes on at the next node: %s", call.method, error)
+                notes.count(failovers=1)
                 failure = error
         raise failure
 

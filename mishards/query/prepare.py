@@ -12,7 +12,7 @@ from functools import lru_cache
 from mishards.catalog.snapshot import Collection, Snapshot
 from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId, Overloaded, PartitionError, RequestError
-from mishards.query import trace
+from mishards.logs import notes
 from mishards.query.choice import Choice
 from mishards.query.options import Consistency, SearchOptions
 from mishards.query.route import Route, Routes, restricted
@@ -63,7 +63,7 @@ class Preparation:
             RequestError: what a node would refuse.
             ClusterError, CatalogError: the consistency level cannot be had now.
         """
-        trace.note(collection=envelope.collection_name, nq=envelope.nq, topk=envelope.topk)
+        notes.add(collection=envelope.collection_name, nq=envelope.nq, topk=envelope.topk, retries=0)
         check_collection_name(envelope.collection_name)
         check_topk(envelope.topk)
         self._check_size(envelope)
@@ -99,7 +99,7 @@ class Preparation:
         if not route.segments:
             vector_rows(envelope.rows, collection.dimension, collection.metric)
         check_search_files(len(route.segments))
-        trace.note(segments=len(route.segments), snapshot=snapshot.version)
+        notes.add(segments=len(route.segments), snapshot=snapshot.version)
         return Wanted(envelope, files, params, snapshot, route)
 
     async def _on(

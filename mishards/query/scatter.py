@@ -85,7 +85,7 @@ class Patience:
 
 
 class Scatter:
-    """One fan-out. ``attempts`` counts the calls made."""
+    """One fan-out. Counts its calls: all ``attempts``, and of them those that ``failovers`` and ``hedges`` made."""
 
     def __init__(self, request: Request, candidates: Candidates, hedging: Hedging, patience: Patience) -> None:
         self._request = request
@@ -96,7 +96,7 @@ class Scatter:
         self._parts: set[Part] = set()
         self._open = 0
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.attempts = 0
+        self.attempts = self.failovers = self.hedges = 0
 
     async def run(self, parts: Sequence[tuple[Node, tuple[Segment, ...]]]) -> list[Answer]:
         """Ask, and return the answers, which cover every segment once.
@@ -213,6 +213,7 @@ class Scatter:
         names = ",".join(following.name for following, _ in pieces)
         log.warning("failover from=%s to=%s segments=%d: %s", node.name, names, len(part.segments), error)
         self._abandon(part)
+        self.failovers += len(pieces)
         self._open += len(pieces) - 1
         for following, segments in pieces:
             self._ask(following, Part(segments, part.tried))
@@ -222,6 +223,7 @@ class Scatter:
         pieces = None if part.settled else self._pieces(part, self._candidates.replica)
         if not pieces or not self._hedging.spend():
             return
+        self.hedges += len(pieces)
         part.hedges = [Part(segments, part.tried, rival=part) for _, segments in pieces]
         for (node, _), hedge in zip(pieces, part.hedges, strict=True):
             self._ask(node, hedge)

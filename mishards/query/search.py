@@ -13,7 +13,7 @@ from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import Node, passed_on
 from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId, NodeFault, NodeUnavailable, NoSearchNode
-from mishards.query import trace
+from mishards.logs import notes
 from mishards.query.answer import Answer, FaultyReply, RefusedByNode, StaleRoute
 from mishards.query.choice import Choice
 from mishards.query.hedge import Hedging
@@ -70,7 +70,8 @@ class Searcher:
 
     async def _reply(self, call: Call, envelope: SearchEnvelope, files: frozenset[int] | None) -> bytes:
         deadline = call.deadline.earlier(self._options.deadline_ms / 1000)
-        wanted = await self._preparation.prepared(envelope, files, deadline)
+        with notes.stage("get_routing"):
+            wanted = await self._preparation.prepared(envelope, files, deadline)
         try:
             wanted, answers = await self._answered(wanted, call, deadline)
         except RefusedByNode as refusal:
@@ -80,7 +81,8 @@ class Searcher:
         if not answers:
             return encode_result(None)
         replies = [answer.reply for answer in answers]
-        merged = merge_results(replies, envelope.topk, wanted.params.metric.larger_is_nearer)
+        with notes.stage("do_merge"):
+            merged = merge_results(replies, envelope.topk, wanted.params.metric.larger_is_nearer)
         missing = sum(len(answer.segments) for answer in answers if not answer.node)
         return _marked(call, merged, missing, len(wanted.route.segments)) if missing else merged
 
@@ -97,19 +99,25 @@ class Searcher:
                 if len(behind) > _STALE_ROUNDS:
                     raise NodeFault(found.node, f"it has not what the catalog has: {found.reason}") from found
                 log.info("stale route node=%s reason=%r", found.node, found.reason)
-                wanted = await self._preparation.anew(wanted, deadline)
+                wanted = await self._anew(wanted, deadline)
                 answers = _still_right([*answers, *found.answers], wanted.route.segments)
             except (NodeUnavailable, NoSearchNode):
                 if waited_until.remaining() <= 0:
                     raise
+                notes.count(retries=1)
                 await self._choice.wait_for_news(waited_until.earlier(0.2))
                 wanted = self._preparation.routed(wanted.snapshot, wanted.envelope, wanted.files)
             else:
                 if not await self._outdated(wanted, answers, deadline):
                     return wanted, answers
                 log.info("files vanished during a search, it goes on with a fresh snapshot")
-                wanted = await self._preparation.anew(wanted, deadline)
+                wanted = await self._anew(wanted, deadline)
                 answers = _still_right(answers, wanted.route.segments)
+
+    async def _anew(self, wanted: Wanted, deadline: Deadline) -> Wanted:
+        notes.count(retries=1)
+        with notes.stage("get_routing"):
+            return await self._preparation.anew(wanted, deadline)
 
     def _request(self, wanted: Wanted, call: Call, deadline: Deadline) -> Request:
         collection = wanted.snapshot.collection(wanted.envelope.collection_name)
@@ -134,9 +142,11 @@ class Searcher:
         candidates = Candidates(self._choice.following(wanted.route, avoid), self._choice.replica(wanted.route))
         scatter = Scatter(request, candidates, self._hedging, self._patience)
         try:
-            return await scatter.run(parts)
+            with notes.stage("do_search"):
+                return await scatter.run(parts)
         finally:
-            trace.note(nodes=len(parts), attempts=scatter.attempts)
+            notes.add(nodes=len(parts))
+            notes.count(attempts=scatter.attempts, failovers=scatter.failovers, hedges=scatter.hedges)
 
     async def _outdated(self, wanted: Wanted, answers: Sequence[Answer], deadline: Deadline) -> bool:
         """May a node have passed over a file without a word, because it vanished since the snapshot?
@@ -174,7 +184,7 @@ def _marked(call: Call, reply: bytes, missing: int, segments: int) -> bytes:
     """
     if missing == segments:
         raise NoSearchNode(f"no node answered for any of {segments} segments")
-    trace.note(missing=missing)
+    notes.add(missing=missing)
     call.reply_metadata.append((PARTIAL_KEY, f"{missing}/{segments}"))
     result = TopKQueryResult.FromString(reply)
     result.status.reason = f"partial: {missing} of {segments} segments could not be searched"

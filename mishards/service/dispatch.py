@@ -1,21 +1,21 @@
-"""From a method's name to the coroutine that serves it; errors to replies; one log line a call."""
+"""From a method's name to the coroutine that serves it; errors to replies; whoever keeps account is told of the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mishards.errors import MishardsError, UnknownMethod
-from mishards.query import trace
+from mishards.errors import Code, MishardsError, UnknownMethod
+from mishards.logs import notes
+from mishards.logs.calls import Ended, RequestIds, Served
 from mishards.service.admission import Admission, CallClass
 from mishards.transport.api import Call
 from mishards.wire.replies import METHODS, error_reply, status_of
 
 log = logging.getLogger(__name__)
-access = logging.getLogger("mishards.access")
 
 Serve = Callable[[Call], Awaitable[bytes]]
 
@@ -31,23 +31,24 @@ class Entry:
 class Dispatcher:
     """The handler of the router's server. Belongs to the event loop."""
 
-    def __init__(self, entries: Mapping[str, Entry], admission: Admission) -> None:
+    def __init__(self, entries: Mapping[str, Entry], admission: Admission, ended: Sequence[Ended] = ()) -> None:
+        """Everyone in ``ended`` is told of every call that has ended."""
         self._entries = entries
         self._admission = admission
+        self._ended = tuple(ended)
+        self._ids = RequestIds()
 
     async def __call__(self, call: Call) -> bytes:
         """Serve a call; errors of the protocol become the reply's status, others the call's gRPC status."""
-        began, notes = time.monotonic(), trace.begin()
-        outcome = "cancelled"
+        began = time.monotonic()
+        notes.begin(call.notes)
+        served = Served(call, self._ids.assign(call), None, "", 0.0)
         try:
             reply = await self._served(call)
-            outcome = "0"
-            if access.isEnabledFor(logging.INFO):
-                code, reason = status_of(call.method, reply)
-                outcome = f"{int(code)} reason={reason!r}" if code else outcome
+            served.code, served.reason = status_of(call.method, reply)
             return reply
         except MishardsError as error:
-            outcome = f"{int(error.code)} reason={str(error)!r}"
+            served.code, served.reason = error.code, str(error)
             if error.rpc_status is not None or call.method not in METHODS:
                 raise
             return error_reply(call.method, error)
@@ -55,11 +56,12 @@ class Dispatcher:
             raise
         except Exception as error:  # the RPC boundary: a bug must answer, not hang the client
             log.exception("%s failed in a way that is a bug", call.method)
-            outcome = f"1 bug={error!r}"
+            served.code, served.reason = Code.UNEXPECTED_ERROR, f"bug: {error!r}"
             return error_reply(call.method, MishardsError(f"internal error: {error}"))
         finally:
-            if access.isEnabledFor(logging.INFO):
-                access.info("%s", _line(call, notes, (time.monotonic() - began) * 1000, outcome))
+            served.seconds = time.monotonic() - began
+            for ended in self._ended:
+                ended(served)
 
     async def _served(self, call: Call) -> bytes:
         entry = self._entries.get(call.method)
@@ -67,12 +69,3 @@ class Dispatcher:
             raise UnknownMethod(call.method)
         with self._admission.admitted(entry.kind):
             return await entry.serve(call)
-
-
-def _line(call: Call, notes: Mapping[str, object], milliseconds: float, outcome: str) -> str:
-    facts = "".join(f" {key}={value}" for key, value in notes.items())
-    request_id = next((f" request_id={value}" for key, value in call.metadata if key == "request_id"), "")
-    return (
-        f"rpc method={call.method} peer={call.peer}{request_id} bytes={len(call.request)}{facts} "
-        f"ms={milliseconds:.2f} code={outcome}"
-    )

@@ -29,6 +29,8 @@ class Call:
     peer: str = ""
     reply_metadata: list[tuple[str, str]] = field(default_factory=list)
     """Initial metadata of the reply; the handler may append until it returns."""
+    notes: dict[str, object] = field(default_factory=dict)
+    """What was found out while it was served, for the line in the log and the metrics."""
 
 
 Handler = Callable[[Call], Awaitable[bytes]]

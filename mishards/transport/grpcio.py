@@ -103,6 +103,8 @@ def _behaviour(method: str, handler: Handler) -> Callable[[bytes, Any], Awaitabl
             reply = await handler(call)
         except MishardsError as error:
             status, details = _status_of(error)
+            if call.reply_metadata:
+                await context.send_initial_metadata(tuple(call.reply_metadata))
             await context.abort(status, details)
             raise  # abort has raised already; this tells the type checker so
         if call.reply_metadata:

@@ -1,0 +1,147 @@
+"""Each call: its id, what is known of it when it has ended, and its one line in the log."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mishards.errors import Code
+from mishards.logs.options import LogOptions
+from mishards.logs.output import Facts
+from mishards.transport.api import Call
+
+log = logging.getLogger("mishards.access")
+
+REQUEST_ID = "request_id"
+"""Metadata: the id of a call, as Milvus names it; what routers pass on to nodes."""
+
+X_REQUEST_ID = "x-request-id"
+"""The same as most others name it; accepted and answered beside it."""
+
+_ID = re.compile(r"[!-~]{1,128}")
+
+
+@dataclass(slots=True)
+class Served:
+    """A call that has ended."""
+
+    call: Call
+    request_id: str
+    code: Code | int | None
+    """Of the protocol; None where the caller went away before there was an answer."""
+    reason: str
+    seconds: float
+
+    @property
+    def outcome(self) -> str:
+        """The code by its name."""
+        if self.code is None:
+            return "CANCELLED"
+        return self.code.name if isinstance(self.code, Code) else str(self.code)
+
+
+Ended = Callable[[Served], None]
+"""Told of every call that has ended; must be quick, and must not raise."""
+
+
+class RequestIds:
+    """Gives every call an id. Ids of two processes differ."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+
+    def assign(self, call: Call) -> str:
+        """The id that the caller chose, or a new one; it goes on with the call's metadata and back with the reply."""
+        given = ""
+        for key, value in call.metadata:
+            if key == REQUEST_ID or (key == X_REQUEST_ID and not given):
+                given = value
+        request_id = given if _ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers):x}"
+        others = [(key, value) for key, value in call.metadata if key not in (REQUEST_ID, X_REQUEST_ID)]
+        call.metadata = (*others, (REQUEST_ID, request_id))
+        call.reply_metadata += ((REQUEST_ID, request_id), (X_REQUEST_ID, request_id))
+        return request_id
+
+
+class Sampler:
+    """Which of many lines to write; pure, but for what it remembers.
+
+    As many as a second may have are all written. After a second that had more, every n-th is, so that about as many
+    remain; and never twice as many.
+    """
+
+    def __init__(self, per_second: int) -> None:
+        """``per_second``: 0 is no limit."""
+        self._limit = per_second
+        self._second = -1
+        self._seen = self._written = 0
+        self._every = 1
+        self.skipped = 0
+        """Lines not written since the last one that was."""
+
+    def admits(self, now: float) -> bool:
+        """Shall a line be written at this time, in monotonic seconds?"""
+        if not self._limit:
+            return True
+        second = int(now)
+        if second != self._second:
+            lasting = second == self._second + 1
+            self._every = max(1, math.ceil(self._seen / self._limit)) if lasting else 1
+            self._second, self._seen, self._written = second, 0, 0
+        self._seen += 1
+        if self._seen % self._every or self._written >= 2 * self._limit:
+            self.skipped += 1
+            return False
+        self._written += 1
+        return True
+
+
+class AccessLog:
+    """Writes one line for each call; when many come, for a sample of them. Belongs to one thread.
+
+    Failed calls are sampled by themselves: successes do not crowd them out. What a client sent, beyond the names and
+    numbers that it asks for, is never written.
+    """
+
+    def __init__(self, options: LogOptions) -> None:
+        self._on = options.requests
+        self._samplers = {True: Sampler(options.requests_per_s), False: Sampler(options.requests_per_s)}
+        self.skipped = 0
+        """Lines not written since the start."""
+
+    def ended(self, served: Served) -> None:
+        """Write the line of a call, or leave it out."""
+        if not (self._on and log.isEnabledFor(logging.INFO)):
+            return
+        sampler = self._samplers[served.code == Code.SUCCESS]
+        if not sampler.admits(time.monotonic()):
+            self.skipped += 1
+            return
+        log.info("rpc %s", Facts(facts_of(served, sampler.skipped)))
+        sampler.skipped = 0
+
+
+def facts_of(served: Served, skipped: int = 0) -> dict[str, object]:
+    """What the line of a call says; ``skipped`` lines of its kind were left out before it."""
+    call = served.call
+    facts: dict[str, object] = {
+        "method": call.method,
+        "request_id": served.request_id,
+        "peer": call.peer,
+        "bytes": len(call.request),
+        **call.notes,
+        "ms": served.seconds * 1000,
+        "code": "cancelled" if served.code is None else int(served.code),
+    }
+    if served.reason and served.code:
+        facts["reason"] = served.reason
+    if skipped:
+        facts["skipped"] = skipped
+    return facts
