@@ -130,12 +130,21 @@ class VectorIndex(Protocol):
         ...
 
 
-class StorableIndex(VectorIndex, Protocol):
-    """An index that has a file of its own. FLAT has none: its vectors are the raw file."""
+class Storable(Protocol):
+    """What has an index file of its own. FLAT has none: its vectors are the raw file."""
+
+    @property
+    def index_type(self) -> IndexType:
+        """The kind."""
+        ...
 
     def blobs(self) -> Sequence[Blob]:
         """The parts of its file, in order."""
         ...
+
+
+class StorableIndex(VectorIndex, Storable, Protocol):
+    """An index that can be searched and stored."""
 
 
 def check_search(index: VectorIndex, queries: Vectors, k: int, deleted: Deleted | None) -> Deleted | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from milvus_node.errors import IndexUnreadable, SegmentDamaged, SegmentMissing
 from milvus_node.index import binary_ivf, container, faiss_calls, forest, graph, ivf
-from milvus_node.index.api import StorableIndex
+from milvus_node.index.api import Storable, StorableIndex
 from milvus_node.index.container import BlobReader
 from milvus_node.index.engine import faiss
 from mishards.kinds import IndexType, MetricType
@@ -39,8 +39,11 @@ class Shape:
     dimension: int
 
 
-def save(index: StorableIndex, path: Path) -> int:
-    """Write ``index`` to ``path``, replacing what is there, and return its bytes. Raises OSError."""
+def save(index: Storable, path: Path) -> int:
+    """Write ``index`` to ``path``, replacing what is there, and return its bytes.
+
+    Raises OSError, and what reading the vectors raises where ``factory.prepare`` has left that for now.
+    """
     with path.open("wb", buffering=_WRITE_BUFFER) as stream:
         container.write(stream, index.index_type, index.blobs())
         return stream.tell()

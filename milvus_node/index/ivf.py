@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from milvus_node.index import faiss_calls
 from milvus_node.index.api import BuildParams, Deleted, SearchParams, Vectors, check_search
+from milvus_node.index.blocks import VectorRows, blocks
 from milvus_node.index.container import Blob
 from milvus_node.index.engine import BLAS_FROM_QUERIES, faiss, one_thread
 from milvus_node.index.sampling import training_sample
@@ -28,7 +29,6 @@ from mishards.topk import TopK
 BLOB = "IVF"
 """The name of the one part of an index file, as in Milvus 1.x."""
 
-_ADD_ROWS = 1 << 16
 _LANES = 16
 _POINTS_PER_CENTROID = 128
 _SEED = 1234
@@ -62,7 +62,7 @@ class IvfIndex:
         metric: MetricType | None = None,
     ) -> TopK:
         deleted = check_search(self, queries, k, deleted)
-        x = _padded(np.ascontiguousarray(queries, dtype=np.float32), self._index.d)
+        x = padded(np.ascontiguousarray(queries, dtype=np.float32), self._index.d)
         given = faiss().SearchParametersIVF(nprobe=min(params.nprobe, self._index.nlist))
         if len(x) < BLAS_FROM_QUERIES:
             given.quantizer_params = self._directly
@@ -76,17 +76,24 @@ class IvfIndex:
         return [faiss_calls.blob(BLOB, self._index)]
 
 
-def build(index_type: IndexType, metric: MetricType, vectors: NDArray[np.float32], params: BuildParams) -> IvfIndex:
+def build(index_type: IndexType, metric: MetricType, vectors: VectorRows, params: BuildParams) -> IvfIndex:
     """Train and fill an index of ``vectors`` float32[n > 0, dimension]. Raises BuildFailed."""
+    index = trained(index_type, metric, vectors, params)
+    with one_thread():
+        for _, block in blocks(vectors):
+            index.add(padded(block, index.d))
+    return IvfIndex(index, index_type, metric, vectors.shape[1])
+
+
+def trained(index_type: IndexType, metric: MetricType, vectors: VectorRows, params: BuildParams) -> Any:
+    """A faiss index without rows, trained on a sample of ``vectors``. Raises BuildFailed."""
     nlist = tuned_nlist(params.nlist, len(vectors))
     nbits = tuned_nbits(params.nbits, len(vectors)) if index_type is IndexType.IVF_PQ else 0
-    dimension = vectors.shape[1]
-    index = _untrained(index_type, metric, dimension, nlist, (params.m, nbits))
+    index = _untrained(index_type, metric, vectors.shape[1], nlist, (params.m, nbits))
+    sample = training_sample(vectors, max(nlist, 1 << nbits), _POINTS_PER_CENTROID)
     with one_thread():
-        index.train(_padded(training_sample(vectors, max(nlist, 1 << nbits), _POINTS_PER_CENTROID), index.d))
-        for start in range(0, len(vectors), _ADD_ROWS):
-            index.add(_padded(vectors[start : start + _ADD_ROWS], index.d))
-    return IvfIndex(index, index_type, metric, dimension)
+        index.train(padded(sample, index.d))
+    return index
 
 
 def padded_dimension(index_type: IndexType, dimension: int) -> int:
@@ -112,7 +119,8 @@ def _untrained(index_type: IndexType, metric: MetricType, dimension: int, nlist:
     return index
 
 
-def _padded(x: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+def padded(x: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """Rows with zeros appended up to ``dimension``."""
     missing = dimension - x.shape[1]
     return np.pad(x, ((0, 0), (0, missing))) if missing else x
 

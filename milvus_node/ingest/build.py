@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import cast
 
-from milvus_node.index.api import BuildParams, StorableIndex
-from milvus_node.index.factory import build
+from milvus_node.index.api import BuildParams, Storable
+from milvus_node.index.factory import prepare
 from milvus_node.index.file import save
 from milvus_node.ingest.parts import WriteParts
-from milvus_node.search.segment import raw_vectors
+from milvus_node.search.segment import stored_vectors
 from mishards.catalog.files import Expected, NewFile
 from mishards.catalog.records import FileType
 from mishards.catalog.snapshot import Collection, Segment
@@ -45,9 +44,10 @@ class IndexBuilder:
             return False  # superseded before its turn came, so its files may be gone
         collection = self._parts.catalog.known().collection(name)
         folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
-        vectors = raw_vectors(folder, collection)
+        vectors = stored_vectors(folder, collection)
+        vectors.verify()
         params = BuildParams.of(json.loads(collection.index_params))
-        index = cast("StorableIndex", build(collection.index_type.on_the_wire, collection.metric, vectors, params))
+        index = prepare(collection.index_type.on_the_wire, collection.metric, vectors, params)
         file_id = self._parts.ids.one()
         folder.write_file(file_id, lambda path: _saved(index, path))
         size = folder.path_of(file_id).stat().st_size
@@ -84,5 +84,5 @@ class IndexBuilder:
             return True
 
 
-def _saved(index: StorableIndex, path: Path) -> None:
+def _saved(index: Storable, path: Path) -> None:
     save(index, path)

@@ -6,12 +6,13 @@ meanwhile are deleted in the new segment too, before it is shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from milvus_node.index.blocks import blocks
 from milvus_node.ingest.flush import raw_file_type, remove_unnamed
 from milvus_node.ingest.parts import WriteParts
 from milvus_node.storage.segment_folder import SegmentFolder
@@ -149,16 +150,18 @@ def _still_there(collection: Collection, segments: Sequence[Segment]) -> list[Se
 
 
 def _write(folder: SegmentFolder, sources: Sequence[_Source], row_bytes: int) -> None:
-    vectors = np.empty((sum(len(source.kept) for source in sources), row_bytes), np.uint8)
-    start = 0
+    ids = np.concatenate([source.ids[source.kept] for source in sources])
+    folder.write_raw_blocks(ids, _kept_vectors(sources, row_bytes), row_bytes)
+
+
+def _kept_vectors(sources: Sequence[_Source], row_bytes: int) -> Iterator[NDArray[np.uint8]]:
+    """The vectors of the rows that are kept, a block at a time."""
     for source in sources:
-        end = start + len(source.kept)
-        # Not through an array of the kept rows; "clip" because numpy would buffer the output in order to raise.
-        read = source.folder.read_vectors(np.uint8, row_bytes)
-        np.take(read, source.kept, axis=0, out=vectors[start:end], mode="clip")
-        del read  # before the next one comes
-        start = end
-    folder.write_raw(np.concatenate([source.ids[source.kept] for source in sources]), vectors)
+        vectors = source.folder.stored_vectors(np.uint8, row_bytes)
+        vectors.verify()
+        for start, block in blocks(vectors):
+            first, last = np.searchsorted(source.kept, (start, start + len(block)))
+            yield block if last - first == len(block) else block[source.kept[first:last] - start]
 
 
 def _deleted_since(sources: Sequence[_Source]) -> NDArray[np.int32]:

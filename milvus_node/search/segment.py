@@ -15,6 +15,7 @@ from milvus_node.index.factory import build
 from milvus_node.index.file import Shape, load
 from milvus_node.storage.layout import StorageLayout
 from milvus_node.storage.segment_folder import SegmentFolder
+from milvus_node.storage.stored_vectors import StoredVectors
 from mishards.catalog.snapshot import Collection, Segment
 from mishards.kinds import IndexType
 
@@ -107,3 +108,12 @@ def raw_vectors(folder: SegmentFolder, collection: Collection) -> NDArray[np.flo
     if collection.metric.is_binary:
         return folder.read_vectors(np.uint8, collection.dimension // 8)
     return folder.read_vectors(np.float32, collection.dimension)
+
+
+def stored_vectors(
+    folder: SegmentFolder, collection: Collection
+) -> StoredVectors[np.float32] | StoredVectors[np.uint8]:
+    """All stored vectors, to be read in parts: float32[rows, dim] or uint8[rows, dim / 8]."""
+    if collection.metric.is_binary:
+        return folder.stored_vectors(np.uint8, collection.dimension // 8)
+    return folder.stored_vectors(np.float32, collection.dimension)

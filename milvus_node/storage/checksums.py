@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from milvus_node.errors import SegmentDamaged
-from milvus_node.storage.file_io import BytesLike, read_fully, storage_errors, total_bytes
+from milvus_node.storage.file_io import BytesLike, read_fully, storage_errors
 
 SUFFIX = ".sum"
 _CHUNK_BYTES = 4 << 20
@@ -52,13 +52,31 @@ class Checksum:
         raise ValueError("neither size nor crc32")
 
 
+class Summing:
+    """Buffers on their way to a file, each made when it is asked for, and in the end the checksum of them all."""
+
+    def __init__(self, buffers: Iterable[BytesLike]) -> None:
+        self._buffers = buffers
+        self._size = self._crc32 = 0
+
+    def __iter__(self) -> Iterator[BytesLike]:
+        for part in self._buffers:
+            self._size += len(part)
+            self._crc32 = zlib.crc32(part, self._crc32)
+            yield part
+
+    @property
+    def checksum(self) -> Checksum:
+        """Of what has been handed out."""
+        return Checksum(self._size, self._crc32)
+
+
 def checksum_of(buffers: Iterable[BytesLike]) -> Checksum:
     """The checksum of a file made of ``buffers``."""
-    parts = list(buffers)
-    crc32 = 0
-    for part in parts:
-        crc32 = zlib.crc32(part, crc32)
-    return Checksum(total_bytes(parts), crc32)
+    summing = Summing(buffers)
+    for _ in summing:
+        pass
+    return summing.checksum
 
 
 def checksum_of_file(path: Path) -> Checksum:

@@ -13,7 +13,7 @@ import errno
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,15 +25,23 @@ import numpy.typing as npt
 
 from milvus_node.errors import SegmentDamaged, SegmentMissing
 from milvus_node.storage.checksums import Checksum, verify
-from milvus_node.storage.file_io import bytes_of, read_fully, storage_error
+from milvus_node.storage.file_io import BytesLike, bytes_of, read_fully, storage_error
 
 _HEADER = struct.Struct("<Q")
+HEADER_BYTES = _HEADER.size
 _GONE = (errno.ENOENT, errno.ESTALE)
 
 
 def framed(payload: npt.NDArray[Any]) -> tuple[bytes, memoryview]:
     """The file with this ``payload``, as buffers to write; a C-contiguous payload is not copied."""
     return _HEADER.pack(payload.nbytes), bytes_of(payload)
+
+
+def framed_blocks(blocks: Iterable[npt.NDArray[Any]], size: int) -> Iterator[BytesLike]:
+    """The file whose payload of ``size`` bytes is the ``blocks``, as buffers to write; each is made when it is due."""
+    yield _HEADER.pack(size)
+    for block in blocks:
+        yield bytes_of(block)
 
 
 def payload_bytes(path: Path) -> int:

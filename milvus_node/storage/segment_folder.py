@@ -13,10 +13,10 @@ read. Row numbers are offsets in the raw files and never change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,7 @@ from milvus_node.storage.bloom_filter import bloom_filter_of
 from milvus_node.storage.file_io import BytesLike, make_folder, storage_errors
 from milvus_node.storage.names import BLOOM_FILTER, DELETED_DOCS, IDS_SUFFIX, VECTORS_SUFFIX, checked_file_id
 from milvus_node.storage.staging import Staging
-
-Element = TypeVar("Element", np.float32, np.uint8)
+from milvus_node.storage.stored_vectors import Element, StoredVectors
 
 _ID_BYTES = 8
 
@@ -64,13 +63,32 @@ class SegmentFolder:
         ``bloom_filter`` (2.7 MB) a Milvus server can search the segment, but neither delete in it nor fetch rows by id;
         None leaves that to the layout.
         """
-        if ids.dtype != np.int64 or ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
+        if ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
             raise ValueError(f"ids {ids.dtype}{ids.shape} and vectors {vectors.dtype}{vectors.shape} are no segment")
+        self.write_raw_blocks(ids, [vectors], vectors[:1].nbytes, bloom_filter=bloom_filter)
+
+    def write_raw_blocks(
+        self,
+        ids: npt.NDArray[np.int64],
+        blocks: Iterable[npt.NDArray[Element]],
+        row_bytes: int,
+        *,
+        bloom_filter: bool | None = None,
+    ) -> None:
+        """Write the raw files as ``write_raw`` does, of vectors that come as consecutive ``blocks`` of rows.
+
+        What ``blocks`` raise passes through.
+        """
+        if ids.dtype != np.int64:
+            raise ValueError(f"ids {ids.dtype}{ids.shape} are no segment; expected int64[n]")
         with storage_errors(self.path):
             make_folder(self.path)
         with Staging(self.path) as staging:
-            self._stage(staging, self._vectors_path.name, raw_segment.framed(vectors))
-            self._stage(staging, self._ids_path.name, raw_segment.framed(ids))
+            size = len(ids) * row_bytes
+            written = self._stage(staging, self._vectors_path.name, raw_segment.framed_blocks(blocks, size), size)
+            if written != raw_segment.HEADER_BYTES + size:
+                raise ValueError(f"{len(ids)} ids of {row_bytes} bytes a vector, but {written} bytes of vectors came")
+            self._stage(staging, self._ids_path.name, raw_segment.framed(ids), ids.nbytes)
             if self._bloom_filters if bloom_filter is None else bloom_filter:
                 staging.write(BLOOM_FILTER, bloom_filter_of(ids))
             self._stage_replacement(staging, DELETED_DOCS, raw_segment.framed(np.empty(0, np.int32)))
@@ -90,6 +108,10 @@ class SegmentFolder:
         """Read all vectors, ``dtype[n, width]``."""
         expected = self.row_count() * width * np.dtype(dtype).itemsize
         return raw_segment.read_payload(self._vectors_path, expected).view(dtype).reshape(-1, width)
+
+    def stored_vectors(self, dtype: type[Element], width: int) -> StoredVectors[Element]:
+        """All vectors as ``dtype[n, width]``, to be read in parts; nothing of them is read or checked yet."""
+        return StoredVectors(self._vectors_path, np.dtype(dtype), (self.row_count(), width))
 
     def read_rows(self, rows: npt.NDArray[np.int64], dtype: type[Element], width: int) -> npt.NDArray[Element]:
         """Read the vectors of ``rows`` (``int64[m]``, any order) as ``dtype[m, width]``; checks sizes, no checksum."""
@@ -173,10 +195,12 @@ class SegmentFolder:
     def _ids_path(self) -> Path:
         return self.path / (self.segment_id + IDS_SUFFIX)
 
-    def _stage(self, staging: Staging, name: str, buffers: Sequence[BytesLike]) -> None:
-        """Stage a file that is written once."""
-        staging.write(name, buffers)
-        staging.write(name + checksums.SUFFIX, [checksums.checksum_of(buffers).to_json()])
+    def _stage(self, staging: Staging, name: str, buffers: Iterable[BytesLike], size: int) -> int:
+        """Stage a file of about ``size`` bytes that is written once; return its bytes."""
+        summing = checksums.Summing(buffers)
+        staging.write(name, summing, size)
+        staging.write(name + checksums.SUFFIX, [summing.checksum.to_json()])
+        return summing.checksum.size
 
     def _stage_replacement(self, staging: Staging, name: str, buffers: Sequence[BytesLike]) -> None:
         """Stage a new version of a file; the old version's sum goes before the new file comes."""

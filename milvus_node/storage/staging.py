@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,13 +34,19 @@ class Staging:
         self._folder = folder
         self._staged: list[tuple[Path, Path]] = []
 
-    def write(self, name: str, buffers: Sequence[BytesLike]) -> os.stat_result:
-        """Stage a file of ``buffers`` and return its state, which the rename will keep."""
+    def write(self, name: str, buffers: Iterable[BytesLike], size: int = 0) -> os.stat_result:
+        """Stage a file of ``buffers`` and return its state, which the rename will keep.
+
+        ``size`` is that of buffers which do not exist yet: errors tell it.
+        """
         temporary = self._stage(name)
-        with storage_errors(self._folder / name, wanted=total_bytes(buffers)):
+        wanted = total_bytes(buffers) if isinstance(buffers, Sequence) else size
+        with storage_errors(self._folder / name, wanted=wanted):
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             try:
-                write_fully(fd, buffers, 0)
+                end = 0
+                for buffer in buffers:
+                    end = write_fully(fd, [buffer], end)
                 os.fsync(fd)
                 return os.fstat(fd)
             finally:

@@ -9,7 +9,10 @@ import pytest
 
 from harness.waiting import eventually
 from harness.write_path import WAIT_S, OpenWritePath, WritePath
+from milvus_node.index import blocks
 from milvus_node.ingest.collections import engine_type
+from milvus_node.storage.segment_folder import SegmentFolder
+from milvus_node.storage.stored_vectors import StoredVectors
 from mishards.catalog.records import FileType
 from mishards.catalog.snapshot import Segment
 from mishards.deadline import Deadline
@@ -230,6 +233,29 @@ def test_create_index_flushes_merges_and_builds_every_segment_that_is_big_enough
     assert FileType(large.raw.file_type) is FileType.BACKUP
     assert (small.rows, FileType(small.file.file_type)) == (100, FileType.RAW)
     assert node.collection().index_params == NLIST
+
+
+def test_merges_and_builds_never_read_all_vectors_of_a_segment_at_once(
+    node: WritePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1000)
+    monkeypatch.setattr(SegmentFolder, "read_vectors", refuse)
+    sizes: list[int] = []
+    read = StoredVectors.__getitem__
+
+    def counted(vectors: StoredVectors[Any], rows: slice) -> Any:
+        block = read(vectors, rows)
+        sizes.append(len(block))
+        return block
+
+    monkeypatch.setattr(StoredVectors, "__getitem__", counted)
+    node.create()
+    for start in (0, 3000):
+        node.insert(range(start, start + 3000))
+        node.flush()
+    node.collections.create_index(node.collection(), IndexType.IVF_FLAT, NLIST)
+    assert types(node) == [FileType.INDEX]
+    assert set(sizes) == {1000}
 
 
 def test_the_same_index_again_builds_nothing(node: WritePath) -> None:

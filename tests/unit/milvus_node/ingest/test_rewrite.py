@@ -184,7 +184,7 @@ def test_a_merge_that_the_catalog_refuses_leaves_no_trace(node: WritePath, monke
     assert node.ids() == list(range(20))
 
 
-@pytest.mark.parametrize("target", ["write_raw", "read_ids"])
+@pytest.mark.parametrize("target", ["write_raw_blocks", "read_ids", "stored_vectors"])
 def test_a_merge_that_the_disk_fails_leaves_no_trace(
     node: WritePath, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:

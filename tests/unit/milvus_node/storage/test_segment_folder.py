@@ -109,6 +109,39 @@ def test_vectors_that_are_not_contiguous_are_written_row_by_row(tmp_path: Path) 
     np.testing.assert_array_equal(folder.read_vectors(np.float32, 3), wide[:, 1:4])
 
 
+def test_a_segment_written_and_read_in_blocks_is_the_same_segment(segment: SegmentFolder, tmp_path: Path) -> None:
+    other = StorageLayout(tmp_path / "other").segment("words", segment.segment_id)
+    stored = segment.stored_vectors(np.float32, 2)
+    stored.verify()
+    assert (len(stored), stored.shape) == (3, (3, 2))
+    other.write_raw_blocks(IDS, (stored[at : at + 2] for at in (0, 2)), 8)
+    names = {path.name for path in segment.path.iterdir()}
+    assert names == {path.name for path in other.path.iterdir()}
+    for name in names - {"deleted_docs.sum"}:  # that names a time
+        assert (segment.path / name).read_bytes() == (other.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_blocks_that_do_not_add_up_leave_no_segment(tmp_path: Path, size: int) -> None:
+    other = StorageLayout(tmp_path / "other").segment("words", "7")
+    with pytest.raises(ValueError, match="3 ids of 8 bytes a vector"):
+        other.write_raw_blocks(IDS, [np.zeros((size, 2), np.float32)], 8)
+    assert list(other.path.iterdir()) == []
+
+
+def test_damage_shows_when_vectors_that_are_read_in_parts_are_verified(segment: SegmentFolder) -> None:
+    path = segment.path / f"{segment.segment_id}.rv"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    stored = segment.stored_vectors(np.float32, 2)
+    with pytest.raises(SegmentDamaged, match="is damaged"):
+        stored.verify()
+    path.unlink()
+    with pytest.raises(SegmentMissing):
+        stored.verify()
+
+
 @pytest.mark.parametrize(
     ("ids", "vectors"),
     [(IDS[:2], VECTORS), (IDS.astype(np.int32), VECTORS), (IDS, VECTORS[:, 0]), (IDS.reshape(1, 3), VECTORS)],
