@@ -19,7 +19,9 @@ from mishards.testing.discovery import READER, WRITER, Recorder
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed: pip install 'mishards[etcd]'")
 
-from mishards_plugins.discovery.etcd import EtcdAnnouncer, EtcdDiscovery, plugin  # noqa: E402 - needs httpx
+from mishards_plugins.discovery.etcd import plugin  # noqa: E402 - needs httpx
+from mishards_plugins.discovery.http_watch import HttpWatch  # noqa: E402 - needs httpx
+from mishards_plugins.discovery.kept_entry import KeptAnnouncer  # noqa: E402 - after what needs httpx
 
 WAIT_S = 30.0
 PREFIX = "/mishards"
@@ -33,12 +35,12 @@ class Cluster:
         self._closing = closing
         self._uri = f"etcd://127.0.0.1:{server.port}{PREFIX}?ttl_s=2"
 
-    def announcer(self) -> EtcdAnnouncer:
+    def announcer(self) -> KeptAnnouncer:
         announcer = plugin.announcer(self._uri)
         self._closing.callback(announcer.withdraw)
         return announcer
 
-    def discovery(self) -> tuple[EtcdDiscovery, Recorder]:
+    def discovery(self) -> tuple[HttpWatch, Recorder]:
         discovery = plugin.discovery(self._uri)
         self._closing.callback(discovery.close)
         heard = Recorder()

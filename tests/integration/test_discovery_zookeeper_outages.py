@@ -20,11 +20,8 @@ from mishards.testing.discovery import READER, WRITER, Recorder
 
 kazoo = pytest.importorskip("kazoo.client", reason="kazoo is not installed: pip install 'mishards[zookeeper]'")
 
-from mishards_plugins.discovery.zookeeper import (  # noqa: E402 - needs kazoo
-    ZooKeeperAnnouncer,
-    ZooKeeperDiscovery,
-    plugin,
-)
+from mishards_plugins.discovery.kept_entry import KeptAnnouncer  # noqa: E402 - after what needs kazoo
+from mishards_plugins.discovery.zookeeper import ZooKeeperDiscovery, ZooKeeperEntry, plugin  # noqa: E402 - needs kazoo
 
 WAIT_S = 30.0
 PATH = "/mishards"
@@ -44,7 +41,7 @@ class Cluster:
     def leader(self) -> ZooKeeper:
         return eventually(lambda: next((s for s in self.servers if s.mode() == "leader"), None), WAIT_S, "a leader")
 
-    def announcer(self, hosts: str = "", session_s: float = 1) -> ZooKeeperAnnouncer:
+    def announcer(self, hosts: str = "", session_s: float = 1) -> KeptAnnouncer:
         announcer = plugin.announcer(f"zookeeper://{hosts or self.hosts}{PATH}?session_s={session_s}")
         self._closing.callback(announcer.withdraw)
         return announcer
@@ -63,10 +60,11 @@ class Cluster:
         self._closing.callback(client.stop)
         return client
 
-    def expire(self, of: ZooKeeperAnnouncer | ZooKeeperDiscovery) -> None:
+    def expire(self, of: KeptAnnouncer | ZooKeeperDiscovery) -> None:
         """End a session behind its owner's back."""
-        assert of._session is not None
-        self.client(client_id=of._session._client.client_id).stop()
+        assert isinstance(of, ZooKeeperDiscovery) or isinstance(of._entry, ZooKeeperEntry)
+        session = of._entry.session if isinstance(of, KeptAnnouncer) else of._session
+        self.client(client_id=session._client.client_id).stop()
 
 
 @pytest.fixture

@@ -7,6 +7,10 @@ Address form: ``zookeeper://HOST:PORT,HOST:PORT/PATH``; the port defaults to 218
 Options (in the query):
     ``session_s``: seconds that ZooKeeper waits for a process before it takes its entry away, default 4. The server has
     bounds of its own (by default 4 to 40 s).
+    ``tls``: ``on`` or ``off``; on where a file is named. ``ca``: a file with whom to trust, default the system's.
+    ``cert``, ``key``: files that prove who we are.
+    ``user``: a user of ZooKeeper's scheme ``digest``, and ``password_file`` or ``password_env``, the file or the
+    variable with the password. Entries can then be read and changed by this user alone.
 
 ``PATH`` holds one ephemeral entry a node. An entry made by hand may be persistent: it is a node like the others, for as
 long as it is there. A path that does not exist holds no nodes; announcing makes it.
@@ -19,9 +23,7 @@ is a thread of ours.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-import time
 
 from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
@@ -29,11 +31,12 @@ from kazoo.handlers.threading import KazooTimeoutError
 from mishards.discovery.api import Listener, NodeRecord
 from mishards.discovery.record import decode, encode
 from mishards.errors import BadNodeRecord, DiscoveryError
-from mishards_plugins.discovery.zookeeper_session import ANSWER_S, CLOSE_S, Session, ZooKeeperOptions, entry_name, parse
-
-log = logging.getLogger(__name__)
+from mishards_plugins.discovery.kept_entry import KeptAnnouncer
+from mishards_plugins.discovery.reports import Found, Reports
+from mishards_plugins.discovery.zookeeper_session import ANSWER_S, Session, ZooKeeperOptions, entry_name, parse
 
 _PAUSE_S = 1.0
+_CONNECT_S = 5.0
 
 
 class ZooKeeperDiscovery:
@@ -41,183 +44,126 @@ class ZooKeeperDiscovery:
 
     def __init__(self, options: ZooKeeperOptions) -> None:
         self._options = options
-        self._complaints: frozenset[str] = frozenset()
-        self._stopped = threading.Event()
-        self._first = threading.Event()
+        self._reports: Reports | None = None
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
 
     def open(self, listener: Listener) -> None:
         """Begin to watch."""
-        self._session = Session(self._options)
+        self._session, self._reports = Session(self._options), Reports(listener)
         self._thread = threading.Thread(
-            target=self._run, args=(listener, self._session), name="discovery-zookeeper-watch", daemon=True
+            target=self._run, args=(self._reports, self._session), name="discovery-zookeeper-watch", daemon=True
         )
         self._thread.start()
-        self._first.wait(5)
+        self._reports.wait_first()
 
     def close(self) -> None:
         """Stop watching."""
-        self._stopped.set()
-        if self._session is not None and self._thread is not None:
+        if self._session is not None and self._thread is not None and self._reports is not None:
+            self._reports.stop()
             self._session.changed.set()
             self._session.close()
             self._thread.join(0.5)
             self._session = None
 
-    def _run(self, listener: Listener, session: Session) -> None:
+    def _run(self, reports: Reports, session: Session) -> None:
         with contextlib.suppress(DiscoveryError):
             session.wait_connected(ANSWER_S)
-        reported: frozenset[NodeRecord] | None = None
-        while not self._stopped.is_set():
+        while not reports.stopped:
             session.changed.clear()
-            nodes, loss = self._look(session)
-            if self._stopped.is_set():
-                return
-            if nodes is not None and nodes != reported:
-                listener.nodes(nodes)
-            elif loss is not None and (reported is not None or not self._first.is_set()):
-                listener.lost(loss)
-            reported = nodes
-            self._first.set()
-            while not session.changed.wait(_PAUSE_S) and reported is not None:
+            try:
+                reports.found(self._look(session))
+                is_lost = False
+            except DiscoveryError as error:
+                reports.lost(error)
+                is_lost = True
+            while not session.changed.wait(_PAUSE_S) and not is_lost:
                 pass  # nothing has changed
 
-    def _look(self, session: Session) -> tuple[frozenset[NodeRecord] | None, DiscoveryError | None]:
-        """The nodes, or why they cannot be known."""
+    def _look(self, session: Session) -> Found:
+        """The nodes. Raises DiscoveryError when they cannot be known."""
         if not session.connected:
-            return None, session.absence()
+            raise session.absence()
         try:
-            return self._read(session), None
+            return self._read(session)
         except (KazooException, KazooTimeoutError) as error:
-            return None, DiscoveryError(f"{self._options.path} cannot be read from ZooKeeper: {error!r}")
+            raise DiscoveryError(f"{self._options.path} cannot be read from ZooKeeper: {error!r}") from error
 
-    def _read(self, session: Session) -> frozenset[NodeRecord]:
+    def _read(self, session: Session) -> Found:
         path = self._options.path
         try:
             names = session.answer(session.watch("get_children", path))
         except NoNodeError:
             if session.answer(session.watch("exists", path)) is not None:
                 session.changed.set()  # it was made in between
-            return frozenset()
-        nodes, complaints = set(), set()
+            return Found(frozenset())
+        nodes, left_out = set(), set()
         for name, result in [(name, session.watch("get", f"{path}/{name}")) for name in names]:
             try:
                 nodes.add(_node(f"{path}/{name}", session.answer(result)[0]))
             except NoNodeError:
                 continue  # it went in between
             except BadNodeRecord as error:
-                complaints.add(str(error))
-        for complaint in sorted(complaints - self._complaints):
-            log.warning("left out of discovery: %s", complaint)
-        self._complaints = frozenset(complaints)
-        return frozenset(nodes)
+                left_out.add(str(error))
+        return Found(frozenset(nodes), frozenset(left_out))
 
 
-class ZooKeeperAnnouncer:
-    """Holds this process's entry, and makes it again when its session was lost."""
+class ZooKeeperEntry:
+    """An ephemeral entry, made again in a new session when its own was lost."""
 
-    def __init__(self, options: ZooKeeperOptions) -> None:
+    every_s = 3600.0
+    """What happens to the entry or the session is heard of."""
+
+    def __init__(self, options: ZooKeeperOptions, changed: threading.Event) -> None:
+        """Raises DiscoveryError when there is no connection within 5 s."""
         self._options = options
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._session: Session | None = None
-        self._keeper: threading.Thread | None = None
-        self._path = ""
-        self._raw = b""
-
-    def announce(self, node: NodeRecord) -> None:
-        """Make the entry, or replace what it holds.
-
-        A name that is taken is waited for: its process may be dead and its session not over yet. A record that could
-        not replace the one before is put in place once ZooKeeper is back.
-
-        Raises:
-            DiscoveryError: ZooKeeper cannot be reached, or a living process holds the name.
-        """
-        path = f"{self._options.path}/{entry_name(node.name)}"
-        if self._path not in ("", path):
-            raise DiscoveryError(f"this announcer holds {self._path}; it cannot also announce {node.name}")
-        with self._lock:
-            self._path, self._raw = path, encode(node)
-        session = self._session or Session(self._options)
+        self.session = Session(options, changed)
+        self.takeover_s = options.takeover_s
         try:
-            session.wait_connected(5)
-            self._claim(session, node.name)
-        except (KazooException, KazooTimeoutError, DiscoveryError) as error:
-            if self._session is None:
-                session.close()
-                self._path = ""
-            if isinstance(error, DiscoveryError):
-                raise
-            raise DiscoveryError(f"cannot announce {node.name} as {path} in ZooKeeper: {error!r}") from error
-        if self._session is None:
-            self._session = session
-            self._stopped.clear()
-            self._keeper = threading.Thread(
-                target=self._keep, args=(session,), name="discovery-zookeeper-keep", daemon=True
-            )
-            self._keeper.start()
+            self.session.wait_connected(_CONNECT_S)
+        except DiscoveryError:
+            self.session.close()
+            raise
 
-    def withdraw(self) -> None:
-        """End the session, and the entry with it."""
-        self._stopped.set()
-        if self._session is not None and self._keeper is not None:
-            self._session.changed.set()
-            self._session.close()
-            self._keeper.join(CLOSE_S)
-        self._session, self._path = None, ""
+    def place(self, node: str) -> str:
+        """The path."""
+        return f"{self._options.path}/{entry_name(node)}"
 
-    def _claim(self, session: Session, name: str) -> None:
-        end = time.monotonic() + self._options.takeover_s
-        while not self._put(session):
-            if time.monotonic() >= end:
-                raise DiscoveryError(f"a living process already announces node {name} as {self._path} in ZooKeeper")
-            session.changed.wait(0.2)
-            session.changed.clear()
-
-    def _keep(self, session: Session) -> None:
-        settled, complained = True, False
-        while not self._stopped.is_set():
-            if not session.changed.wait(_PAUSE_S) and settled:
-                continue
-            session.changed.clear()
-            if not session.connected or self._stopped.is_set():
-                settled = False
-                continue
-            try:
-                settled = self._put(session)
-                trouble = "" if settled else "another process took the name"
-            except (KazooException, KazooTimeoutError, DiscoveryError) as error:
-                settled, trouble = False, repr(error)
-            if trouble and not complained:
-                log.warning("%s is not announced in ZooKeeper; trying on: %s", self._path, trouble)
-            complained = not settled
-
-    def _put(self, session: Session) -> bool:
+    def put(self, node: NodeRecord) -> bool:
         """Have the entry stand as it should; False when another session's stands there.
 
         Raises:
-            DiscoveryError: the entry is persistent, so that no process will ever let go of it.
+            DiscoveryError: ZooKeeper cannot be reached, or the entry is persistent, so that no process will ever let go
+                of it.
         """
-        with self._lock:
-            try:
-                found, stat = session.answer(session.watch("get", self._path))
-                if not stat.ephemeralOwner:
-                    raise DiscoveryError(f"{self._path} in ZooKeeper was made by hand; delete it to announce the node")
-                if stat.ephemeralOwner != session.number:
-                    return False
-                if found != self._raw:
-                    session.answer(session.begin("set", self._path, self._raw, version=stat.version))
-            except NoNodeError:
-                try:
-                    session.answer(session.begin("create", self._path, self._raw, ephemeral=True, makepath=True))
-                    session.answer(session.watch("exists", self._path))
-                except NodeExistsError:
-                    return False
-            except BadVersionError:
-                return False  # it was changed in between: look again
+        if not self.session.connected:
+            raise self.session.absence()
+        try:
+            return self._put(self.place(node.name), encode(node))
+        except (NodeExistsError, BadVersionError):
+            return False  # it was made or changed in between
+        except (KazooException, KazooTimeoutError) as error:
+            raise DiscoveryError(f"{self.place(node.name)} cannot be written to ZooKeeper: {error!r}") from error
+
+    def _put(self, path: str, raw: bytes) -> bool:
+        session = self.session
+        try:
+            there, stat = session.answer(session.watch("get", path))
+        except NoNodeError:
+            session.answer(session.begin("create", path, raw, ephemeral=True, makepath=True))
+            session.answer(session.watch("exists", path))
             return True
+        if not stat.ephemeralOwner:
+            raise DiscoveryError(f"{path} in ZooKeeper was made by hand; delete it to announce the node")
+        if stat.ephemeralOwner != session.number:
+            return False
+        if there != raw:
+            session.answer(session.begin("set", path, raw, version=stat.version))
+        return True
+
+    def remove(self) -> None:
+        """End the session, and the entry with it."""
+        self.session.close()
 
 
 class ZooKeeperPlugin:
@@ -227,9 +173,14 @@ class ZooKeeperPlugin:
         """A discovery over the path that the URI names."""
         return ZooKeeperDiscovery(parse(uri))
 
-    def announcer(self, uri: str) -> ZooKeeperAnnouncer:
+    def announcer(self, uri: str) -> KeptAnnouncer:
         """An announcer below the path that the URI names."""
-        return ZooKeeperAnnouncer(parse(uri))
+        options = parse(uri)
+
+        def connect(wake: threading.Event) -> ZooKeeperEntry:
+            return ZooKeeperEntry(options, wake)
+
+        return KeptAnnouncer("zookeeper", connect)
 
 
 plugin = ZooKeeperPlugin()

@@ -13,10 +13,12 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
+from kazoo.security import make_digest_acl
 
 from mishards.discovery.select import check_known_options
 from mishards.errors import DiscoveryError, PluginError
 from mishards_plugins.discovery.address import join_address, split_address
+from mishards_plugins.discovery.security import TLS_OPTIONS, Secret, Tls, secret_of, secret_options, tls_of
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +36,33 @@ class ZooKeeperOptions:
     hosts: str
     path: str
     session_s: float = 4.0
+    tls: Tls | None = None
+    user: str = ""
+    password: Secret | None = None
 
     @property
     def takeover_s(self) -> float:
         """How long a dead process's entry may still stand; servers look at sessions once in a tick."""
         return 1.5 * self.session_s + 1
 
+    def security(self) -> dict[str, Any]:
+        """What kazoo is to be told of TLS and of who we are. Raises DiscoveryError when the password is away."""
+        told: dict[str, Any] = {}
+        if self.tls is not None:
+            told |= {"use_ssl": True, "ca": self.tls.ca or None, "certfile": self.tls.cert or None}
+            told |= {"keyfile": self.tls.key or None}
+        if self.password is not None:
+            password = self.password.read()
+            told |= {"auth_data": [("digest", f"{self.user}:{password}")]}
+            told |= {"default_acl": [make_digest_acl(self.user, password, all=True)]}
+        return told
+
 
 def parse(uri: str) -> ZooKeeperOptions:
     """Read the URI. Raises PluginError."""
     parts = urlsplit(uri)
     query = parse_qs(parts.query, keep_blank_values=True)
-    check_known_options(uri, set(query), {"session_s"})
+    check_known_options(uri, set(query), {"session_s", "user", *TLS_OPTIONS, *secret_options("password")})
     path = unquote(parts.path).rstrip("/")
     if not parts.netloc or not path or "//" in path:
         raise PluginError(f"{uri} names no path on servers; expected {_EXAMPLE}")
@@ -56,7 +73,10 @@ def parse(uri: str) -> ZooKeeperOptions:
         raise PluginError(f"{uri}: {error}; expected {_EXAMPLE}?session_s=SECONDS") from error
     if not 0.5 <= session_s <= 120:
         raise PluginError(f"{uri}: session_s is outside 0.5..120")
-    return ZooKeeperOptions(hosts, path, session_s)
+    user, password = query.get("user", [""])[0], secret_of(uri, query, "password")
+    if (password is None) != (not user) or ":" in user:
+        raise PluginError(f"{uri}: expected user, without a colon, together with password_file or password_env")
+    return ZooKeeperOptions(hosts, path, session_s, tls_of(uri, query), user, password)
 
 
 def entry_name(node: str) -> str:
@@ -68,11 +88,16 @@ def entry_name(node: str) -> str:
 class Session:
     """A connection that is made again for ever, and an event for everything that is heard on it."""
 
-    def __init__(self, options: ZooKeeperOptions) -> None:
-        self.changed = threading.Event()
+    def __init__(self, options: ZooKeeperOptions, changed: threading.Event | None = None) -> None:
+        """``changed`` is the event; one of its own without. Raises DiscoveryError when a secret is away."""
+        self.changed = changed or threading.Event()
         self._servers = options.hosts
         self._client = KazooClient(
-            options.hosts, timeout=options.session_s, connection_retry=_RETRY, command_retry=_RETRY
+            options.hosts,
+            timeout=options.session_s,
+            connection_retry=_RETRY,
+            command_retry=_RETRY,
+            **options.security(),
         )
         self._client.add_listener(self._wake)
         self._connected = self._client.start_async()
