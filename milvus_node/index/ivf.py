@@ -3,6 +3,9 @@
 Training sees a bounded sample; rows are added in blocks, straight from the caller's array. Both are seeded and run in
 one thread, so the same input gives the same index.
 
+Centroids are compared with each query by itself, so an answer never depends on what else was in the batch, down to the
+last bit.
+
 faiss decodes scalar-quantized codes with vector instructions only where the dimension is a multiple of 16, and several
 times slower elsewhere. IVF_SQ8 therefore appends zeros up to such a dimension, which changes no distance.
 """
@@ -19,7 +22,7 @@ from milvus_node.index import faiss_calls
 from milvus_node.index.api import BuildParams, Deleted, SearchParams, Vectors, check_search
 from milvus_node.index.blocks import VectorRows, blocks
 from milvus_node.index.container import Blob
-from milvus_node.index.engine import BLAS_FROM_QUERIES, faiss, one_thread
+from milvus_node.index.engine import faiss, one_thread
 from milvus_node.index.sampling import training_sample
 from milvus_node.index.tuning import tuned_nbits, tuned_nlist
 from mishards.errors import BuildFailed
@@ -43,7 +46,8 @@ class IvfIndex:
         self.rows: Final = int(index.ntotal)
         self.dimension: Final = dimension
         self._index = index
-        # A selector, here one of everything, is what keeps faiss from matrix products: a loss for few queries.
+        # A selector, here one of everything, is what keeps faiss from matrix products. Those round differently with the
+        # batch, and distances measured on codes begin with the distance to the centroid.
         self._directly = faiss().SearchParameters(sel=faiss().IDSelectorAll())
 
     @property
@@ -63,9 +67,8 @@ class IvfIndex:
     ) -> TopK:
         deleted = check_search(self, queries, k, deleted)
         x = padded(np.ascontiguousarray(queries, dtype=np.float32), self._index.d)
-        given = faiss().SearchParametersIVF(nprobe=min(params.nprobe, self._index.nlist))
-        if len(x) < BLAS_FROM_QUERIES:
-            given.quantizer_params = self._directly
+        nprobe = min(params.nprobe, self._index.nlist)
+        given = faiss().SearchParametersIVF(nprobe=nprobe, quantizer_params=self._directly)
         live = None if deleted is None else faiss_calls.LiveRows(deleted)  # alive until the search returns
         if live is not None:
             given.sel = live.selector

@@ -14,7 +14,7 @@ from milvus_node.index import api as index_api
 from milvus_node.index.api import Vectors
 from milvus_node.search.cache import SegmentCache, key_of
 from milvus_node.search.searcher import Query, Searcher
-from milvus_node.service.pools import MAX_BATCH_ROWS, Share
+from milvus_node.service.pools import Share
 from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
 from mishards.errors import InvalidFileId
 from mishards.kinds import IndexType, MetricType
@@ -75,15 +75,11 @@ class SearchCalls:
         return self._share(_Wanted(collection, segments, query), tuple(wanted))
 
     def _share(self, wanted: _Wanted, place: tuple[str, ...] | tuple[int, ...]) -> Share[bytes]:
-        """The search itself, to be done with others over the same ``place`` of the same state of the catalog.
-
-        A search by IVF_PQ stays alone: its distances are sums that round in another way in another batch.
-        """
+        """The search itself, to be done with others over the same ``place`` of the same state of the catalog."""
         query = wanted.query
         # As long as a share waits it holds its collection, so the identity is that of no other.
         key = id(wanted.collection), place, query.topk, query.metric, query.params
-        alone = wanted.collection.index_type is IndexType.IVF_PQ
-        return Share(key, MAX_BATCH_ROWS if alone else len(query.vectors), wanted, self._search_together)
+        return Share(key, len(query.vectors), wanted, self._search_together)
 
     def _search_together(self, shares: Sequence[_Wanted]) -> list[bytes]:
         first = shares[0]

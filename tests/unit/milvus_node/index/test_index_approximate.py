@@ -185,6 +185,21 @@ def test_many_threads_get_what_one_gets(
             np.testing.assert_array_equal(ids, alone[turn])
 
 
+@pytest.mark.parametrize(("kind", "metric"), KINDS)
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_an_answer_does_not_depend_on_the_batch_down_to_the_last_bit(
+    kind: IndexType, metric: MetricType, share: float, built: Built, words: Any, fingerprints: Any
+) -> None:
+    sample, index = sample_of(metric, words, fingerprints), built(kind, metric)
+    queries = np.concatenate([sample.query, sample.base[:14]])[:64]
+    deleted = np.random.default_rng(4).random(index.rows) < share
+    together = index.search(queries, 10, PARAMS, deleted=deleted)
+    for number in range(len(queries)):
+        alone = index.search(queries[number : number + 1], 10, PARAMS, deleted=deleted)
+        np.testing.assert_array_equal(alone.ids[0], together.ids[number])
+        np.testing.assert_array_equal(alone.distances[0], together.distances[number])
+
+
 @pytest.mark.parametrize("kind", [kind for kind in FLOAT_TYPES if kind is not IndexType.ANNOY])
 def test_vectors_may_be_a_read_only_file(kind: IndexType, words: Any, built: Built, tmp_path: Path) -> None:
     path = tmp_path / "vectors"

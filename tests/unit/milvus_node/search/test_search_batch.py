@@ -22,8 +22,10 @@ from mishards.kinds import IndexType, MetricType
 from mishards.topk import NO_ID
 
 DIMENSION, ROWS = 16, 600
-KINDS = [(kind, segments, True) for kind in ("FLAT", "IVF_FLAT", "HNSW") for segments in (1, 2)]
-KINDS += [("FLAT", 1, False), ("FLAT", 2, False), ("HNSW", 2, False)]
+KINDS = [(kind, segments, True) for kind in ("FLAT", "IVF_FLAT", "IVF_PQ", "HNSW") for segments in (1, 2)]
+KINDS += [(kind, segments, False) for kind in ("FLAT", "IVF_SQ8", "IVF_PQ") for segments in (1, 2)] + [
+    ("HNSW", 2, False)
+]
 """Index, segments, and whether distances are whole numbers; where they are not, products and sums round differently."""
 
 
@@ -47,7 +49,7 @@ class Shelf:
             at.write_deleted(np.arange(0, ROWS, 7))
             file_id, file_type = name, FileType.RAW
             if kind is not IndexType.FLAT:
-                index: Any = build(kind, metric, vectors, BuildParams(nlist=16))
+                index: Any = build(kind, metric, vectors, BuildParams(nlist=16, m=4))
                 file_id, file_type = f"9{name}", FileType.INDEX
                 at.write_file(file_id, partial(save, index))
             file = FileRecord(number, "words", name, 1, file_id, file_type, 1, ROWS, 1, 1, -1, 0)

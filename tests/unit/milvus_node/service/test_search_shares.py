@@ -10,7 +10,7 @@ from harness.node_rpc import search_param
 from milvus_node.catalog import NodeCatalog
 from milvus_node.search.cache import SegmentCache
 from milvus_node.search.searcher import Searcher
-from milvus_node.service.pools import MAX_BATCH_ROWS, Share
+from milvus_node.service.pools import Share
 from milvus_node.service.searches import SearchCalls
 from mishards.catalog.records import TableRecord
 from mishards.catalog.snapshot import Collection, Snapshot
@@ -54,8 +54,9 @@ def _nothing_to_load(*_: object) -> Any:
     raise AssertionError("there is no segment")
 
 
-def test_searches_that_differ_in_their_vectors_alone_are_done_together() -> None:
-    shares = Shares(IndexType.IVF_FLAT)
+@pytest.mark.parametrize("kind", [IndexType.IVF_FLAT, IndexType.IVF_PQ])
+def test_searches_that_differ_in_their_vectors_alone_are_done_together(kind: IndexType) -> None:
+    shares = Shares(kind)
     assert shares.of().key == shares.of().key
     assert shares.of().rows == len(ROWS)
 
@@ -76,7 +77,3 @@ def test_searches_on_different_states_of_the_catalog_are_not_done_together() -> 
     before = shares.of()
     shares.catalog.snapshot = snapshot(IndexType.FLAT)
     assert before.key != shares.of().key
-
-
-def test_a_search_whose_distances_depend_on_the_batch_is_done_alone() -> None:
-    assert Shares(IndexType.IVF_PQ).of().rows == MAX_BATCH_ROWS
