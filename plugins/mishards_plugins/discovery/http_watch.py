@@ -129,7 +129,7 @@ class HttpWatch:
                     turn, failed = turn + 1, failed + 1
                     if failed >= len(self._servers):
                         reports.lost(DiscoveryError(f"{self._name} at {server} cannot be read: {error!r}"))
-                    await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(_PAUSE_S)
 
 
 def refusal(reply: httpx.Response) -> str:
