@@ -1,0 +1,33 @@
+# The node. Build from the top of the project: docker build -f deploy/docker/node.Dockerfile -t mishards/node .
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim-bookworm AS wheels
+# annoy comes as source and is compiled here, not in the image that runs.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /source
+COPY setup.cfg pyproject.toml README.md ./
+COPY mishards mishards
+COPY milvus_node milvus_node
+COPY plugins plugins
+RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[annoy,zookeeper,etcd,consul,kubernetes,jaeger,otlp]"
+
+FROM python:${PYTHON}-slim-bookworm
+RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --find-links /wheels "mishards[annoy,zookeeper,etcd,consul,kubernetes,jaeger,otlp]" \
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin mishards \
+    && install -d -o 10001 -g 10001 /var/lib/milvus
+USER 10001
+ENV PYTHONUNBUFFERED=1 \
+    MILVUS_NODE_ADDRESS=0.0.0.0:19530 \
+    MILVUS_NODE_HTTP_ADDRESS=0.0.0.0:19121 \
+    MILVUS_NODE_STORAGE_PATH=/var/lib/milvus
+VOLUME /var/lib/milvus
+EXPOSE 19530 19121
+STOPSIGNAL SIGTERM
+# A node that applies a long log answers /healthz before it is ready.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:19121/healthz', timeout=2)"]
+ENTRYPOINT ["milvus-node"]
+CMD ["serve"]
