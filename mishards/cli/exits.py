@@ -57,6 +57,8 @@ def failing_in_one_line(command: Callable[..., Exit]) -> Callable[..., None]:
             raise fail(context.command_path, error, as_json=bool(options.get("as_json"))) from None
         except OSError as error:
             raise fail(context.command_path, error, as_json=bool(options.get("as_json"))) from None
+        except KeyboardInterrupt:
+            raise SystemExit(int(Exit.INTERRUPTED)) from None
         if code:
             raise SystemExit(int(code))
 

@@ -1,17 +1,22 @@
-"""Tables for people and JSON for scripts, and asking a router over HTTP."""
+"""Tables for people and JSON for scripts, asking a router over HTTP, and running bulk work."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 import click
+from rich.console import Console
 
 from mishards.errors import ServerRefused
 
+T = TypeVar("T")
+
+GRPC_ADDRESS = "127.0.0.1:19530"
 HTTP_ADDRESS = "127.0.0.1:19121"
 _WAIT_S = 10
 
@@ -25,6 +30,24 @@ def http_option(command: Any) -> Any:
     """The option ``--http``: which router is asked."""
     text = "HTTP address of a router."
     return click.option("--http", metavar="HOST:PORT", default=HTTP_ADDRESS, show_default=True, help=text)(command)
+
+
+def address_option(command: Any) -> Any:
+    """The option ``--address``: which router or node is called."""
+    text = "gRPC address of a router or a node."
+    return click.option("--address", metavar="HOST:PORT", default=GRPC_ADDRESS, show_default=True, help=text)(command)
+
+
+def run_bulk(work: Callable[[Console], Coroutine[Any, Any, T]]) -> T:
+    """Run bulk work to its end; its progress goes to stderr.
+
+    Raises:
+        KeyboardInterrupt: it was ended by a second Ctrl-C.
+    """
+    try:
+        return asyncio.run(work(Console(stderr=True)))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def print_json(value: object) -> None:

@@ -6,6 +6,7 @@ import click
 
 from mishards.cli.completion import completion
 from mishards.cli.exits import EXIT_CODES
+from mishards.cli.load import import_command
 from mishards.cli.observe import explain, status
 from mishards.cli.serve import check_config, plugins, serve
 from mishards.local.command import local_command
@@ -17,5 +18,5 @@ def main() -> None:
     """Sharding middleware for vector search: many nodes, one Milvus 1.1 server."""
 
 
-for _command in (check_config, completion, explain, local_command, plugins, serve, status):
+for _command in (check_config, completion, explain, import_command, local_command, plugins, serve, status):
     main.add_command(_command)
