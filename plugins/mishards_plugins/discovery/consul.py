@@ -60,8 +60,8 @@ class ConsulService:
             reply = await http.get(server + self._options.health_path, params=asked, timeout=timeout)
             if not reply.is_success:
                 raise DiscoveryError(refusal(reply))
-            yield nodes_of(reply.json())
             index = following(index, int(reply.headers["X-Consul-Index"]))
+            yield nodes_of(reply.json())
 
 
 def following(index: int, answered: int) -> int:
@@ -137,7 +137,7 @@ class ConsulEntry:
         self._holder = uuid.uuid4().hex
         self._name = ""
         self.every_s = options.ttl_s / 3
-        self.takeover_s = options.ttl_s * 1.5 + 2
+        self.takeover_s = options.ttl_s + 2.0
 
     def place(self, node: str) -> str:
         """The instance."""
