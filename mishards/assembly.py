@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from mishards.catalog.cache import Read, SnapshotCache
 from mishards.catalog.engine import open_engine
@@ -30,6 +30,7 @@ from mishards.query.prepare import Preparation
 from mishards.query.route import Routes
 from mishards.query.scatter import Patience
 from mishards.query.search import Searcher
+from mishards.query.slow import SlowSearches
 from mishards.query.snapshots import Snapshots
 from mishards.query.warm import Warmer
 from mishards.rest.application import api_routes, application
@@ -42,12 +43,18 @@ from mishards.service.dispatch import Dispatcher
 from mishards.service.http import router_routes
 from mishards.service.methods import Parts, entries
 from mishards.service.readiness import Readiness
+from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import ServerOptions, Transport
 from mishards.transport.grpcio import GrpcioTransport
+
+if TYPE_CHECKING:
+    from mishards.tracing.handler import CallTracer  # imports opentracing
 
 log = logging.getLogger(__name__)
 
 _READY_POLL_S = 0.05
+_FLUSH_S = 1.0
+"""The longest that stopping waits for spans to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +66,15 @@ class Edges:
     discovery: Discovery
     close: Callable[[], None]
     """Gives back what reading the catalog holds."""
+    tracer: CallTracer | None = None
+    """Where calls are traced."""
 
 
 def edges_of(options: RouterOptions) -> Edges:
     """The edges that the options name; nothing connects yet. Raises ConfigError and PluginError."""
     reader = CatalogReader(open_engine(options.metadata.uri))
-    return Edges(GrpcioTransport(), reader.read, discovery_for(options.discovery.uri), reader.close)
+    tracer = call_tracer_for(options.tracing, "mishards")
+    return Edges(GrpcioTransport(), reader.read, discovery_for(options.discovery.uri), reader.close, tracer)
 
 
 class Router:
@@ -96,16 +106,18 @@ class Router:
             Commands(self.fleet, forwarder.forward),
         )
         access_log = AccessLog(options.log)
-        dispatcher = Dispatcher(entries(parts), Admission(options.admission), [access_log.ended])
+        self.slow = SlowSearches()
+        dispatcher = Dispatcher(entries(parts), Admission(options.admission), [access_log.ended, self.slow.ended])
+        handler = edges.tracer.around(dispatcher) if edges.tracer else dispatcher
         network = options.network
         self._server = edges.transport.server(
-            dispatcher,
+            handler,
             ServerOptions(
                 network.address, max_message_bytes=options.admission.max_message_bytes, reuse_port=network.reuse_port
             ),
         )
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
-        api = api_routes(dispatcher, options.admission.max_message_bytes)
+        api = api_routes(handler, options.admission.max_message_bytes)
         http = application([*router_routes(self.readiness, self.explainer), *api])
         self._http = HttpServer(http, network.http_address) if network.http_address else None
 
@@ -141,6 +153,8 @@ class Router:
         await self.fleet.close()
         await asyncio.get_running_loop().run_in_executor(None, self.cache.close)
         self._edges.close()
+        if self._edges.tracer is not None:
+            await asyncio.to_thread(self._edges.tracer.close, _FLUSH_S)
 
 
 def routing_for(options: RoutingOptions) -> Routing:

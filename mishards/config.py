@@ -17,6 +17,7 @@ from mishards.logs.options import LogOptions
 from mishards.options import Given, Layer, Loaded, about, environment_layer, file_layer, flag_layer, load
 from mishards.query.options import RoutingOptions, SearchOptions
 from mishards.service.admission import AdmissionOptions
+from mishards.tracing.options import TracingOptions
 
 ENVIRONMENT_PREFIX = "MISHARDS"
 
@@ -64,6 +65,7 @@ class RouterOptions:
     health: HealthOptions = field(default_factory=HealthOptions)
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     log: LogOptions = field(default_factory=LogOptions)
+    tracing: TracingOptions = field(default_factory=TracingOptions)
 
     def __post_init__(self) -> None:
         for key, part in (("metadata.uri", self.metadata), ("discovery.uri", self.discovery)):
@@ -104,6 +106,28 @@ def first_names(environ: Mapping[str, str]) -> dict[str, Given]:
     if hosts or writer:
         variable = "DISCOVERY_STATIC_HOSTS" if hosts else "WOSERVER"
         give("discovery.uri", variable, _static_uri(writer, hosts, environ.get("DISCOVERY_STATIC_PORT", "19530")))
+    return {**layer, **first_tracing_names(environ)}
+
+
+def first_tracing_names(environ: Mapping[str, str]) -> dict[str, Given]:
+    """Those of tracing; a tracer's class was chosen by its name, in any case of letters."""
+    names = {
+        "TRACER_CLASS_NAME": "tracing.plugin",
+        "TRACING_SERVICE_NAME": "tracing.service_name",
+        "TRACING_SAMPLER_TYPE": "tracing.sampler",
+        "TRACING_SAMPLER_PARAM": "tracing.sampler_param",
+        "TRACING_REPORTING_HOST": "tracing.endpoint",
+    }
+    layer = {
+        key: Given(environ[variable], f"environment variable {variable}")
+        for variable, key in names.items()
+        if environ.get(variable)
+    }
+    if plugin := layer.get("tracing.plugin"):
+        layer["tracing.plugin"] = Given(str(plugin.value).lower(), plugin.source)
+    if agent := layer.get("tracing.endpoint"):
+        port = environ.get("TRACING_REPORTING_PORT") or "6831"
+        layer["tracing.endpoint"] = Given(f"{agent.value}:{port}", agent.source)
     return layer
 
 

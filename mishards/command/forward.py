@@ -18,6 +18,7 @@ from mishards.deadline import Deadline
 from mishards.errors import NodeTimeout, NodeUnavailable, NoWritableNode
 from mishards.logs import notes
 from mishards.options import about
+from mishards.tracing import spans
 from mishards.transport.api import Call, Metadata
 from mishards.wire.protos import milvus_pb2
 from mishards.wire.replies import status_of
@@ -63,7 +64,11 @@ class Forwarder:
             reason = "no writable node is known"
             if node is not None:
                 try:
-                    return await self._call(node, method, request, deadline, metadata)
+                    with spans.within(f"forward_{method}", node=node.name, role="writer") as span:
+                        reply = await self._call(node, method, request, deadline, spans.injected(metadata))
+                        if span is not None:
+                            span.set_tag("status", int(status_of(method, reply)[0]))
+                        return reply
                 except NodeUnavailable as error:
                     if error.sent:
                         raise

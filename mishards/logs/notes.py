@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
+from types import TracebackType
+
+from mishards.tracing import spans
 
 _notes: ContextVar[dict[str, object] | None] = ContextVar("mishards_notes", default=None)
 
@@ -34,21 +37,33 @@ def count(**events: int) -> None:
 
 
 def stage(name: str) -> _Stage:
-    """Measure a block as a stage of the call under way: its milliseconds are noted, added up over all its blocks."""
-    return _Stage(f"{name}_ms")
+    """Measure a block as a stage of the call under way: its milliseconds are noted, added up over all its blocks.
+
+    Where the call is traced, the block is a span.
+    """
+    return _Stage(name)
 
 
 class _Stage:
-    __slots__ = ("_began", "_key")
+    __slots__ = ("_began", "_name", "_within")
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._within: spans.within | None = None
 
     def __enter__(self) -> None:
+        if spans.active() is not None:
+            self._within = spans.within(self._name)
+            self._within.__enter__()
         self._began = time.perf_counter()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._within is not None:
+            self._within.__exit__(kind, error, traceback)
         notes = _notes.get()
         if notes is not None:
-            milliseconds, before = (time.perf_counter() - self._began) * 1000, notes.get(self._key)
-            notes[self._key] = milliseconds + before if isinstance(before, float) else milliseconds
+            key, milliseconds = f"{self._name}_ms", (time.perf_counter() - self._began) * 1000
+            before = notes.get(key)
+            notes[key] = milliseconds + before if isinstance(before, float) else milliseconds

@@ -11,6 +11,7 @@ from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node, passed_on
 from mishards.errors import NodeError, NodeRejected, NodeTimeout, NoSearchNode
 from mishards.logs import notes
+from mishards.tracing import spans
 from mishards.transport.api import Call
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ class Lookup:
         failure: Exception = NoSearchNode(f"no node is known that could answer {call.method}")
         for node in self._candidates():
             try:
-                return await node.call(call.method, call.request, deadline=deadline, metadata=passed_on(call.metadata))
+                with spans.within(f"ask_{node.name}", node=node.name, method=call.method):
+                    metadata = spans.injected(passed_on(call.metadata))
+                    return await node.call(call.method, call.request, deadline=deadline, metadata=metadata)
             except (NodeRejected, NodeTimeout):
                 raise
             except NodeError as error:

@@ -5,7 +5,8 @@ The checks and their order are those of a node, so that a refusal reads the same
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from mishards.query.choice import Choice
 from mishards.query.options import Consistency, SearchOptions
 from mishards.query.route import Route, Routes, restricted
 from mishards.query.snapshots import Snapshots
+from mishards.tracing import spans
 from mishards.wire.limits import check_search_files, check_topk
 from mishards.wire.names import check_collection_name, check_partition_tag
 from mishards.wire.params import SearchParams, search_params
@@ -99,6 +101,8 @@ class Preparation:
         if not route.segments:
             vector_rows(envelope.rows, collection.dimension, collection.metric)
         check_search_files(len(route.segments))
+        if spans.active() is not None:
+            _tag(snapshot, route, params, tags)
         notes.add(segments=len(route.segments), snapshot=snapshot.version)
         return Wanted(envelope, files, params, snapshot, route)
 
@@ -107,6 +111,7 @@ class Preparation:
     ) -> Wanted:
         params = _params(envelope, snapshot.collection(envelope.collection_name))
         level, graceful = self._level(params)
+        spans.tag(consistency=level.value)
         if level is Consistency.STRONG:
             await self._flush([envelope.collection_name], deadline)
         if level is Consistency.STRONG or params.consistency_level or params.graceful_time_ms is not None:
@@ -126,6 +131,18 @@ class Preparation:
             Consistency(level.lower()) if level else self._options.consistency,
             self._options.graceful_time_ms if graceful is None else graceful,
         )
+
+
+def _tag(snapshot: Snapshot, route: Route, params: SearchParams, tags: Sequence[str]) -> None:
+    spans.tag(
+        partitions=",".join(tags),
+        snapshot_version=snapshot.version,
+        snapshot_revision=snapshot.revision,
+        snapshot_age_ms=(time.monotonic() - snapshot.taken_at) * 1000,
+        segments=len(route.segments),
+        rows=sum(group.rows for group in route.groups),
+        metric=params.metric.name,
+    )
 
 
 def _params(envelope: SearchEnvelope, collection: Collection) -> SearchParams:

@@ -21,6 +21,7 @@ from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRole
 from mishards.errors import NodeFault
+from mishards.tracing import spans
 from mishards.wire.extensions import REVISION
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import status_of
@@ -58,7 +59,10 @@ class Reloads:
             request = pb.ReLoadSegmentsParam(
                 collection_name=collection.name, segment_id_array=[str(segment.file.id) for segment in pending]
             )
-            reply = await node.call("ReloadSegments", request.SerializeToString(), deadline=deadline)
+            with spans.within(f"reload_{node.name}", node=node.name, files=len(pending)):
+                reply = await node.call(
+                    "ReloadSegments", request.SerializeToString(), deadline=deadline, metadata=spans.injected(())
+                )
             code, reason = status_of("ReloadSegments", reply)
             if code:
                 raise NodeFault(node.record.address, f"it does not take notice of deletes: {reason}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,8 +21,10 @@ from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import NodeError, NodeRejected, NodeTimeout
 from mishards.query.answer import Answer, LifeWatch, StaleRoute, reply_of, unanswered
+from mishards.query.asked import Asked
 from mishards.query.hedge import Hedging
-from mishards.transport.api import Metadata
+from mishards.tracing import spans
+from mishards.transport.api import Metadata, NodeCall
 from mishards.wire.extensions import REVISION, REVISION_KEY
 from mishards.wire.search import search_in_files
 
@@ -47,6 +48,8 @@ class Request:
     revision: int
     """Of the snapshot that names the segments."""
     ready: Ready
+    node_calls: list[NodeCall] = field(default_factory=list)
+    """Gets every call of a node when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Part:
     failure: NodeError | None = None
     settled: bool = False
     call: asyncio.Task[bytes] | None = None
+    asked: Asked | None = None
     timer: asyncio.TimerHandle | None = None
 
 
@@ -122,40 +126,45 @@ class Scatter:
     def _ask(self, node: Node, part: Part) -> None:
         loop = asyncio.get_running_loop()
         self.attempts += 1
-        part.call = loop.create_task(self._call(node, part.segments), name=f"search-{node.name}")
+        asked = part.asked = Asked(
+            node, part.segments, self._request.node_calls, self.attempts, hedge=part.rival is not None
+        )
+        part.call = loop.create_task(self._call(node, part.segments, asked), name=f"search-{node.name}")
         part.tried += (node.name,)
         self._parts.add(part)
         watch = LifeWatch(node, part.call, self._patience.probe_after_s)
-        part.call.add_done_callback(partial(self._ended, node, part, watch, time.monotonic()))
+        part.call.add_done_callback(partial(self._ended, node, part, watch, asked))
         delay_s = self._hedging.delay_s() if part.rival is None else None
         if delay_s is not None:
             part.timer = loop.call_later(delay_s, self._hedge, part)
 
-    async def _call(self, node: Node, segments: tuple[Segment, ...]) -> bytes:
+    async def _call(self, node: Node, segments: tuple[Segment, ...], asked: Asked) -> bytes:
         request = self._request
         await request.ready(node, segments)
         body = search_in_files([segment.file.id for segment in segments], request.param)
-        metadata = request.metadata
+        metadata = spans.injected(request.metadata, asked.span)
         if REVISION in node.capabilities:
             metadata = (*metadata, (REVISION_KEY, str(request.revision)))
         return await node.call("SearchInFiles", body, deadline=request.deadline, metadata=metadata)
 
-    def _ended(self, node: Node, part: Part, watch: LifeWatch, began: float, call: asyncio.Task[bytes]) -> None:
+    def _ended(self, node: Node, part: Part, watch: LifeWatch, asked: Asked, call: asyncio.Task[bytes]) -> None:
         watch.stop()
         self._parts.discard(part)
         if part.settled or self._done.done():
             if not call.cancelled():
                 call.exception()  # looked at, so that asyncio does not complain
+            asked.abandon()
             return
         try:
             try:
-                reply = reply_of(node, call)
+                with asked:
+                    reply = reply_of(node, call)
             except (NodeRejected, NodeTimeout):
                 raise
             except NodeError as error:
                 self._failed(node, part, error)
             else:
-                self._hedging.took(time.monotonic() - began)
+                self._hedging.took(asked.seconds)
                 self._won(part, Answer(node.name, part.segments, reply))
         except StaleRoute as stale:
             stale.answers = self._answers
@@ -187,6 +196,8 @@ class Scatter:
             part.timer.cancel()
         if part.call is not None:
             part.call.cancel()
+        if part.asked is not None:
+            part.asked.abandon()
 
     def _failed(self, node: Node, part: Part, error: NodeError) -> None:
         root = part.rival

@@ -22,6 +22,7 @@ from mishards.query.prepare import Preparation, Wanted
 from mishards.query.reload import Reloads
 from mishards.query.scatter import Candidates, Patience, Request, Scatter
 from mishards.query.snapshots import Snapshots
+from mishards.tracing import spans
 from mishards.transport.api import Call
 from mishards.wire.merge import merge_results
 from mishards.wire.protos.milvus_pb2 import TopKQueryResult
@@ -83,6 +84,7 @@ class Searcher:
         replies = [answer.reply for answer in answers]
         with notes.stage("do_merge"):
             merged = merge_results(replies, envelope.topk, wanted.params.metric.larger_is_nearer)
+            spans.tag(replies=len(replies), bytes_in=sum(map(len, replies)), bytes_out=len(merged))
         missing = sum(len(answer.segments) for answer in answers if not answer.node)
         return _marked(call, merged, missing, len(wanted.route.segments)) if missing else merged
 
@@ -125,7 +127,8 @@ class Searcher:
         async def ready(node: Node, segments: Sequence[Segment]) -> None:
             await self._reloads.ensure(node, collection, segments, deadline)
 
-        return Request(wanted.envelope.raw, deadline, passed_on(call.metadata), wanted.snapshot.revision, ready)
+        revision, metadata = wanted.snapshot.revision, passed_on(call.metadata)
+        return Request(wanted.envelope.raw, deadline, metadata, revision, ready, call.node_calls)
 
     async def _asked(
         self, wanted: Wanted, answers: Sequence[Answer], request: Request, behind: Sequence[str]
@@ -143,6 +146,7 @@ class Searcher:
         scatter = Scatter(request, candidates, self._hedging, self._patience)
         try:
             with notes.stage("do_search"):
+                spans.tag(nodes=len(parts), stale=len(behind))
                 return await scatter.run(parts)
         finally:
             notes.add(nodes=len(parts))

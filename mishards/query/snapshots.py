@@ -13,6 +13,7 @@ from mishards.catalog.cache import SnapshotCache
 from mishards.catalog.snapshot import Snapshot
 from mishards.deadline import Deadline
 from mishards.errors import CatalogError, CatalogUnavailable
+from mishards.logs import notes
 from mishards.query.options import Consistency, SearchOptions
 
 _STALLED_S = 1.0
@@ -75,6 +76,7 @@ class Snapshots:
 
     async def _read(self, not_before: float, deadline: Deadline) -> Snapshot:
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._cache.fresh(not_before)), deadline.timeout())
+            with notes.stage("load_metadata"):
+                return await asyncio.wait_for(asyncio.wrap_future(self._cache.fresh(not_before)), deadline.timeout())
         except asyncio.TimeoutError as error:
             raise CatalogUnavailable("the metadata database did not answer in time") from error

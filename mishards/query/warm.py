@@ -20,6 +20,7 @@ from mishards.cluster.node import Node, passed_on
 from mishards.errors import MalformedRequest, NodeRejected, NoSearchNode, RpcStatus
 from mishards.query.route import Route, Routes
 from mishards.query.snapshots import Snapshots
+from mishards.tracing import spans
 from mishards.transport.api import Call
 from mishards.wire.names import check_collection_name
 from mishards.wire.protos import milvus_pb2 as pb
@@ -55,12 +56,7 @@ class Warmer:
             raise NoSearchNode("no node is there to load the collection")
         replies = await asyncio.gather(
             *(
-                node.call(
-                    "SearchInFiles",
-                    search_in_files([segment.file.id for segment in segments], param),
-                    deadline=call.deadline,
-                    metadata=passed_on(call.metadata),
-                )
+                _asked(node, "SearchInFiles", search_in_files([segment.file.id for segment in segments], param), call)
                 for node, segments in held
             )
         )
@@ -84,7 +80,7 @@ class Warmer:
 
     async def _told(self, node: Node, call: Call) -> bytes:
         try:
-            return await node.call(call.method, call.request, deadline=call.deadline, metadata=passed_on(call.metadata))
+            return await _asked(node, call.method, call.request, call)
         except NodeRejected as error:
             if error.status is RpcStatus.UNIMPLEMENTED:  # ReleaseCollection is younger than Milvus 1.0
                 return ok_status().SerializeToString()
@@ -97,6 +93,12 @@ class Warmer:
                 held.setdefault(owner, []).extend(group.segments)
         nodes = ((self._fleet.get(name), segments) for name, segments in held.items())
         return [(node, segments) for node, segments in nodes if node is not None and node.usable]
+
+
+async def _asked(node: Node, method: str, request: bytes, call: Call) -> bytes:
+    with spans.within(f"ask_{node.name}", node=node.name, method=method):
+        metadata = spans.injected(passed_on(call.metadata))
+        return await node.call(method, request, deadline=call.deadline, metadata=metadata)
 
 
 def _loading_search(collection: Collection) -> bytes:

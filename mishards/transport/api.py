@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mishards.deadline import Deadline
 
@@ -16,6 +16,18 @@ SERVICE = "milvus.grpc.MilvusService"
 
 Metadata = Sequence[tuple[str, str]]
 """Text metadata of a call, keys in lower case; binary entries (``-bin``) are not passed on."""
+
+
+class NodeCall(NamedTuple):
+    """A call of a node, made to serve a call."""
+
+    node: str
+    method: str
+    seconds: float
+    outcome: str
+    """``ok``, ``abandoned``, or the name of the error."""
+    hedge: bool = False
+    """It was made besides another that took long."""
 
 
 @dataclass(slots=True)
@@ -31,6 +43,8 @@ class Call:
     """Initial metadata of the reply; the handler may append until it returns."""
     notes: dict[str, object] = field(default_factory=dict)
     """What was found out while it was served, for the line in the log and the metrics."""
+    node_calls: list[NodeCall] = field(default_factory=list)
+    """Calls of nodes made to search for it, in the order in which they ended."""
 
 
 Handler = Callable[[Call], Awaitable[bytes]]
