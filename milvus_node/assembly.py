@@ -17,11 +17,14 @@ from milvus_node.ingest.parts import WriteParts
 from milvus_node.ingest.recovery import flushed_lsn, recover
 from milvus_node.ingest.rewrite import Rewriter
 from milvus_node.ingest.rows import RowWriter
+from milvus_node.ingest.tasks import Tasks
 from milvus_node.ingest.wal import WalOptions, WriteAheadLog
+from milvus_node.metrics import state as metrics
+from milvus_node.metrics.events import Events
 from milvus_node.roles import WRITES, Role
 from milvus_node.search.cache import SegmentCache
 from milvus_node.search.searcher import Searcher
-from milvus_node.search.segment import load_segment
+from milvus_node.search.segment import LoadedSegment, load_segment
 from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
 from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
@@ -43,8 +46,11 @@ from mishards.catalog.definitions import DefinitionWriter
 from mishards.catalog.engine import open_engine, where
 from mishards.catalog.files import FileWriter
 from mishards.catalog.reader import CatalogReader
+from mishards.catalog.snapshot import Collection, Segment
 from mishards.catalog.transaction import WritableCatalog
 from mishards.errors import MishardsError
+from mishards.logs.calls import AccessLog
+from mishards.metrics.exposition import registry_of
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +80,7 @@ class Node:
         )
         self._snapshots = SnapshotCache(self._reader.read)
         self._catalog = NodeCatalog(self._snapshots, is_writer=options.role is Role.WRITABLE)
-        self.cache = SegmentCache(
-            lambda collection, segment: load_segment(self._layout, collection, segment), options.cache.cache_size_bytes
-        )
+        self.cache = SegmentCache(self._loaded, options.cache.cache_size_bytes)
         calls = options.calls
         self._pools = Pools(
             search=Pool("search", calls.search_threads, calls.max_waiting),
@@ -85,6 +89,9 @@ class Node:
             info=Pool("info", calls.info_threads, calls.max_waiting),
         )
         self._running = RunningCalls()
+        self._events, access_log = Events(), AccessLog(options.log)
+        self._ended = (access_log.ended, self._events.ended)
+        self.metrics = registry_of([self._events, metrics.NodeState(self._watched(access_log))])
         self._lock: FolderLock | None = None
         self._writable: WritableCatalog | None = None
         self._parts: WriteParts | None = None
@@ -102,8 +109,25 @@ class Node:
         routes = read_routes(reads, self._pools)
         if self._options.role is Role.READONLY:
             self._snapshots.start()
-            return Dispatcher(routes, self._running, WRITES)
-        return Dispatcher({**routes, **self._open_for_writing(reads.searches)}, self._running)
+            return Dispatcher(routes, self._running, WRITES, self._ended)
+        return Dispatcher({**routes, **self._open_for_writing(reads.searches)}, self._running, ended=self._ended)
+
+    def _watched(self, access_log: AccessLog) -> metrics.Parts:
+        return metrics.Parts(
+            self._options.role.value,
+            self.cache,
+            self._snapshots,
+            lambda: self._pools.admitted_each,
+            lambda: self._parts,
+            lambda: self._maintenance.loops if self._maintenance else (),
+            lambda: access_log.skipped,
+        )
+
+    def _loaded(self, collection: Collection, segment: Segment) -> LoadedSegment:
+        began = time.monotonic()
+        loaded = load_segment(self._layout, collection, segment)
+        self._events.loaded(time.monotonic() - began)
+        return loaded
 
     def _open_for_writing(self, searches: SearchCalls) -> Mapping[str, Route]:
         options = self._options
@@ -120,10 +144,20 @@ class Node:
             )
         wal = WriteAheadLog.open(
             options.wal_path,
-            WalOptions(above_lsn=flushed_lsn(snapshot), ignore_damage=options.wal.recovery_error_ignore),
+            WalOptions(
+                above_lsn=flushed_lsn(snapshot),
+                ignore_damage=options.wal.recovery_error_ignore,
+                synced=self._events.synced,
+            ),
         )
         parts = self._parts = WriteParts(
-            self._catalog, DefinitionWriter(writable), FileWriter(writable), self._layout, wal, IdGenerator()
+            self._catalog,
+            DefinitionWriter(writable),
+            FileWriter(writable),
+            self._layout,
+            wal,
+            IdGenerator(),
+            Tasks(self._events.worked),
         )
         flusher = self._flusher = Flusher(parts)
         rewriter, builder = Rewriter(parts), IndexBuilder(parts)

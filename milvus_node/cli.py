@@ -12,9 +12,10 @@ from typing import NoReturn
 import click
 
 import mishards
-from milvus_node.config import NodeOptions, load_options
+from milvus_node.config import load_options
 from milvus_node.roles import Role
 from mishards.errors import MishardsError
+from mishards.logs.output import set_up
 
 _FLAGS = {
     "role": "role",
@@ -24,7 +25,7 @@ _FLAGS = {
     "metadata": "metadata",
     "discovery": "discovery",
     "storage": "storage.path",
-    "log_level": "log_level",
+    "log_level": "log.level",
 }
 
 
@@ -52,7 +53,8 @@ def serve(file: Path | None, **given: str | None) -> None:
     flags = {_FLAGS[name]: (f"--{name.replace('_', '-')}", value) for name, value in given.items()}
     try:
         options = load_options(file, flags).options
-        _log_to_stderr(options)
+        set_up(options.log)
+        logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # what it tries is no news
         # faiss reads its threads and kernels from the environment when it is loaded: prepare that first.
         from milvus_node.index.engine import report
         from milvus_node.server import run
@@ -73,12 +75,3 @@ def _leave() -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
-
-
-def _log_to_stderr(options: NodeOptions) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(threadName)s %(message)s",
-    )
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # what it tries is no news

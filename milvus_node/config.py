@@ -9,7 +9,9 @@ from pathlib import Path
 
 from milvus_node.ingest.maintenance import MaintenanceOptions
 from milvus_node.roles import Role
+from mishards.logs.options import LogOptions
 from mishards.options import Loaded, about, environment_layer, file_layer, flag_layer, load
+from mishards.tracing.options import TracingOptions
 
 ENVIRONMENT_PREFIX = "MILVUS_NODE"
 
@@ -79,14 +81,13 @@ class NodeOptions:
         default="", metadata=about("URI of the metadata database; empty is SQLite in storage.path", secret=False)
     )
     discovery: str = field(default="", metadata=about("URI where this node announces itself; empty is nowhere"))
-    log_level: str = field(
-        default="info", metadata=about("least severe line logged", choices=("debug", "info", "warning", "error"))
-    )
     drain_s: float = field(default=8.0, metadata=about("longest wait for calls under way when stopping", minimum=0))
     storage: StorageOptions = field(default_factory=StorageOptions)
     wal: WalOptions = field(default_factory=WalOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
     calls: CallOptions = field(default_factory=CallOptions)
+    tracing: TracingOptions = field(default_factory=TracingOptions)
+    log: LogOptions = field(default_factory=LogOptions)
 
     @property
     def metadata_uri(self) -> str:

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import signal
 
+from starlette.routing import Route
+
 from milvus_node.assembly import Node
 from milvus_node.config import NodeOptions
 from milvus_node.service.commands import CAPABILITIES
 from mishards.discovery.api import Announcer, NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import announcer_for
+from mishards.metrics.exposition import metrics_route
 from mishards.rest.application import api_routes, application
 from mishards.rest.health import health_routes
 from mishards.rest.server import HttpServer
@@ -34,7 +37,7 @@ async def run(options: NodeOptions) -> None:
     node = Node(options)
     try:
         dispatcher = await asyncio.to_thread(node.open)
-        servers = _servers(options, dispatcher, stopping)
+        servers = _servers(options, dispatcher, metrics_route(node.metrics), stopping)
         try:
             addresses = [await server.start() for server in servers]
             log.info("listening on %s", ", ".join(addresses))
@@ -45,7 +48,7 @@ async def run(options: NodeOptions) -> None:
         await asyncio.to_thread(node.close)
 
 
-def _servers(options: NodeOptions, handler: Handler, stopping: asyncio.Event) -> list[Server]:
+def _servers(options: NodeOptions, handler: Handler, metrics: Route, stopping: asyncio.Event) -> list[Server]:
     """The gRPC server, and after it the HTTP server where there is to be one."""
     limit = options.calls.max_message_bytes
     grpc = GrpcioTransport().server(handler, ServerOptions(address=options.address, max_message_bytes=limit))
@@ -55,7 +58,7 @@ def _servers(options: NodeOptions, handler: Handler, stopping: asyncio.Event) ->
     def problems() -> list[str]:
         return ["this node is stopping"] if stopping.is_set() else []
 
-    routes = [*health_routes(problems, warnings=list), *api_routes(handler, limit)]
+    routes = [*health_routes(problems, warnings=list), metrics, *api_routes(handler, limit)]
     return [grpc, HttpServer(application(routes), options.http_address)]
 
 

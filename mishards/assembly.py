@@ -20,6 +20,10 @@ from mishards.discovery.select import discovery_for
 from mishards.discovery.watch import NodeWatch
 from mishards.errors import StartError
 from mishards.logs.calls import AccessLog
+from mishards.metrics import state as metrics
+from mishards.metrics.calls import CallMetrics
+from mishards.metrics.exposition import metrics_route, registry_of
+from mishards.metrics.placement import Spreads
 from mishards.plugins import load
 from mishards.query.choice import Choice
 from mishards.query.explain import Explainer
@@ -86,7 +90,9 @@ class Router:
         self._edges = edges
         self.cache = SnapshotCache(edges.read, interval_s=options.metadata.refresh_ms / 1000)
         self._watch = NodeWatch(edges.discovery, options.discovery.grace_ms / 1000)
-        self.fleet = Fleet(self._watch, edges.transport, options.health)
+        calls = CallMetrics()
+        self.fleet = Fleet(self._watch, edges.transport, options.health, calls.called)
+        calls.is_known = lambda name: self.fleet.get(name) is not None
         self.readiness = Readiness(self.cache, self.fleet, self._watch)
         snapshots = Snapshots(self.cache, options.search)
         routes = Routes(routing_for(options.routing), options.routing)
@@ -105,10 +111,15 @@ class Router:
             forwarder,
             Commands(self.fleet, forwarder.forward),
         )
-        access_log = AccessLog(options.log)
+        access_log, admission = AccessLog(options.log), Admission(options.admission)
         self.slow = SlowSearches()
-        dispatcher = Dispatcher(entries(parts), Admission(options.admission), [access_log.ended, self.slow.ended])
+        dispatcher = Dispatcher(entries(parts), admission, [access_log.ended, calls.ended, self.slow.ended])
         handler = edges.tracer.around(dispatcher) if edges.tracer else dispatcher
+        spreads = Spreads(routes.placement, options.routing.replicas_of)
+        watched = metrics.Parts(
+            self.fleet, self.cache, self._watch, admission, self.readiness, spreads, lambda: access_log.skipped
+        )
+        self.metrics = registry_of([calls, metrics.RouterState(watched)])
         network = options.network
         self._server = edges.transport.server(
             handler,
@@ -118,7 +129,7 @@ class Router:
         )
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
         api = api_routes(handler, options.admission.max_message_bytes)
-        http = application([*router_routes(self.readiness, self.explainer), *api])
+        http = application([*router_routes(self.readiness, self.explainer), metrics_route(self.metrics), *api])
         self._http = HttpServer(http, network.http_address) if network.http_address else None
 
     async def start(self) -> str:

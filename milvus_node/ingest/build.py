@@ -42,6 +42,10 @@ class IndexBuilder:
         """
         if segment.segment_id not in {waiting.segment_id for waiting in self.waiting(name)}:
             return False  # superseded before its turn came, so its files may be gone
+        with self._parts.tasks.timed("build"):
+            return self._built(name, segment)
+
+    def _built(self, name: str, segment: Segment) -> bool:
         collection = self._parts.catalog.known().collection(name)
         folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
         vectors = stored_vectors(folder, collection)

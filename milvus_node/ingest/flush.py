@@ -77,7 +77,8 @@ class Flusher:
                 taken = buffer.take(name)
                 if taken is None:
                     break
-                self._show(name, taken)
+                with self._parts.tasks.timed("flush"):
+                    self._show(name, taken)
                 buffer.settled(name)
         self._cut_log()
 

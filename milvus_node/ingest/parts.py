@@ -8,6 +8,7 @@ from milvus_node.catalog import NodeCatalog
 from milvus_node.ids import IdGenerator
 from milvus_node.ingest.buffer import InsertBuffer
 from milvus_node.ingest.locks import CollectionLocks
+from milvus_node.ingest.tasks import Tasks
 from milvus_node.ingest.wal import WriteAheadLog
 from milvus_node.storage.layout import StorageLayout
 from mishards.catalog.definitions import DefinitionWriter
@@ -24,5 +25,6 @@ class WriteParts:
     layout: StorageLayout
     wal: WriteAheadLog
     ids: IdGenerator
+    tasks: Tasks = field(default_factory=Tasks)
     buffer: InsertBuffer = field(default_factory=InsertBuffer)
     locks: CollectionLocks = field(default_factory=CollectionLocks)

@@ -56,7 +56,8 @@ class Rewriter:
 
     def merge(self, name: str, segments: Sequence[Segment]) -> bool:
         """Merge raw segments of one partition; False when they changed under it and nothing was done."""
-        return self._rewrite(name, segments, was_indexed=False)
+        with self._parts.tasks.timed("merge"):
+            return self._rewrite(name, segments, was_indexed=False)
 
     def compact(self, name: str) -> None:
         """Rewrite every segment of the collection in which enough rows are deleted.
@@ -72,7 +73,8 @@ class Rewriter:
             deleted = len(folder.read_deleted())
             if deleted and deleted >= COMPACTION_THRESHOLD * folder.row_count():
                 indexed = segment.file.file_type in (FileType.INDEX, FileType.TO_INDEX)
-                self._rewrite(name, [segment], was_indexed=indexed)
+                with self._parts.tasks.timed("compact"):
+                    self._rewrite(name, [segment], was_indexed=indexed)
 
     def _current(self, name: str, found: Segment) -> Segment | None:
         segments = self._parts.catalog.known().collection(name).segments

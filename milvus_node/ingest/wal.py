@@ -54,6 +54,7 @@ class WalOptions:
         roll_bytes: size from which ``cut`` completes the current file so that it can go.
         above_lsn: the highest LSN that the catalog has recorded as flushed; new ones are above it.
         ignore_damage: drop damage and all after it instead of refusing to start.
+        synced: told on the log's thread how many seconds each sync took; must be quick, and must not raise.
     """
 
     file_bytes: int = 256 << 20
@@ -61,6 +62,7 @@ class WalOptions:
     roll_bytes: int = 16 << 20
     above_lsn: int = 0
     ignore_damage: bool = False
+    synced: Callable[[float], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +106,11 @@ class WriteAheadLog:
     def size_bytes(self) -> int:
         """Bytes of all log files; 0 before ``replay``."""
         return self._writer.size_bytes if self._writer else 0
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of records that wait to be written, or are being written."""
+        return self._queued_bytes
 
     def replay(self, after: Callable[[str], int] | None = None) -> Iterator[tuple[int, Record]]:
         """Yield (LSN, record) of every record, in order; once exhausted, the log takes appends.
@@ -186,9 +193,9 @@ class WriteAheadLog:
         if self._writer is not None or self._closing:
             raise RuntimeError("a log is replayed once, before it is closed")
         above = self._options.above_lsn
-        writer = LogWriter(
-            self._folder, recovery.sizes, max(recovery.highest, number_of(above)), self._options.file_bytes
-        )
+        number = max(recovery.highest, number_of(above))
+        options = self._options
+        writer = LogWriter(self._folder, recovery.sizes, number, options.file_bytes, options.synced)
         if recovery.appendable and writer.end >= above:
             writer.resume(recovery.appendable)
         self._last_lsn = max(above, writer.end)

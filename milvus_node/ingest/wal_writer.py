@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,10 +46,19 @@ class LogWriter:
         sizes: number → bytes of the files that exist, all of them whole.
         number: the last number that was ever used; the next file gets a higher one.
         file_bytes: a file that would grow beyond this is complete, unless it is empty.
+        synced: told how many seconds each sync took.
     """
 
-    def __init__(self, folder: Path, sizes: dict[int, int], number: int, file_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sizes: dict[int, int],
+        number: int,
+        file_bytes: int,
+        synced: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._folder = folder
+        self._told = synced
         self._complete = tuple(sorted(sizes.items()))
         self._file_bytes = file_bytes
         self._number = number
@@ -146,8 +156,10 @@ class LogWriter:
             with storage_errors(log_path(self._folder, self._number), wanted=end - start):
                 write_fully(self._fd, buffers, start)
                 written = True
+                began = time.monotonic()
                 os.fdatasync(self._fd)
                 synced = True
+                self._told(time.monotonic() - began)
         finally:
             if not synced:
                 self._cut_back(start)

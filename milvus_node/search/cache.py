@@ -135,3 +135,15 @@ class SegmentCache:
         """What is held now."""
         with self._lock:
             return CacheUsage(self._nbytes, len(self._entries), self._hits, self._loads, self._evictions)
+
+    @property
+    def capacity_bytes(self) -> int:
+        """What may be held, beyond what is in use."""
+        return self._capacity_bytes
+
+    @property
+    def rows(self) -> int:
+        """Rows of the segments held, deleted ones counted."""
+        with self._lock:
+            loads = [entry.loaded for entry in self._entries.values()]
+        return sum(len(load.result().ids) for load in loads if load.done() and not load.exception())

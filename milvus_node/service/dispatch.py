@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from google.protobuf.message import DecodeError
 
 from milvus_node.service.pools import Pool, Share
-from mishards.errors import MalformedRequest, MishardsError, UnknownMethod, WriteRefused
+from mishards.errors import Code, MalformedReply, MalformedRequest, MishardsError, UnknownMethod, WriteRefused
+from mishards.logs.calls import Ended, RequestIds, Served
+from mishards.tracing import spans
 from mishards.transport.api import Call
-from mishards.wire.replies import METHODS, error_reply
+from mishards.wire.replies import METHODS, error_reply, status_of
 
 log = logging.getLogger(__name__)
 
@@ -59,31 +62,91 @@ class Dispatcher:
     """The handler of the node's server. Belongs to one event loop."""
 
     def __init__(
-        self, routes: Mapping[str, Route], running: RunningCalls, refused: frozenset[str] = frozenset()
+        self,
+        routes: Mapping[str, Route],
+        running: RunningCalls,
+        refused: frozenset[str] = frozenset(),
+        ended: Sequence[Ended] = (),
     ) -> None:
-        """``refused``: methods that exist and that this role does not serve."""
+        """``refused``: methods that exist and that this role does not serve; ``ended`` are told of each call's end."""
         self._routes = routes
         self._running = running
         self._refused = refused
+        self._ended = tuple(ended)
+        self._ids = RequestIds()
 
     async def __call__(self, call: Call) -> bytes:
         """Serve a call; errors of the protocol become the reply's status."""
-        method = call.method
+        began = time.monotonic()
+        served = Served(call, self._ids.assign(call), None, "", 0.0)
         try:
-            if method in self._refused:
-                raise WriteRefused(method)
-            route = self._routes.get(method)
-            if route is None:
-                raise UnknownMethod(method)
-            with self._running.entered(method):
-                return await route.pool.run(partial(route.serve, call))
+            reply = await self._answered(call)
+            served.code, served.reason = _status(call.method, reply)
+            return reply
         except MishardsError as error:
+            served.code, served.reason = error.code, str(error)
             if error.rpc_status is not None:
                 raise
-            log.info("%s failed: %s", method, error)
-            return error_reply(method, error)
+            return error_reply(call.method, error)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # the RPC boundary: a bug must not end the connection
+            log.exception("%s failed in a way that is a bug", call.method)
+            served.code, served.reason = Code.UNEXPECTED_ERROR, f"bug: {error!r}"
+            return error_reply(call.method, MishardsError(f"internal error: {error}"))
+        finally:
+            served.seconds = time.monotonic() - began
+            for ended in self._ended:
+                ended(served)
+
+    async def _answered(self, call: Call) -> bytes:
+        method = call.method
+        if method in self._refused:
+            raise WriteRefused(method)
+        route = self._routes.get(method)
+        if route is None:
+            raise UnknownMethod(method)
+        task = _Task(spans.carried(route.serve), call)
+        try:
+            with self._running.entered(method):
+                return await route.pool.run(task)
         except DecodeError as error:
             raise MalformedRequest(f"{method}: the bytes are no {METHODS[method].request.DESCRIPTOR.name}") from error
-        except Exception as error:  # the RPC boundary: a bug must not end the connection
-            log.exception("%s failed in a way that is a bug", method)
-            return error_reply(method, MishardsError(f"internal error: {error}"))
+        finally:
+            task.noted()
+
+
+def _status(method: str, reply: bytes) -> tuple[Code | int, str]:
+    """Of a reply that goes to the caller in any case."""
+    try:
+        return status_of(method, reply)
+    except MalformedReply as error:
+        return Code.UNEXPECTED_ERROR, str(error)
+
+
+class _Task:
+    """A call as a thread of the pool serves it; notes how long each stage took."""
+
+    __slots__ = ("_arrived", "_begun", "_call", "_checked", "_serve")
+
+    def __init__(self, serve: Serve, call: Call) -> None:
+        self._serve = serve
+        self._call = call
+        self._arrived = time.monotonic()
+        self._begun = self._checked = 0.0
+
+    def __call__(self) -> bytes | Share[bytes]:
+        """Serve it."""
+        self._begun = time.monotonic()
+        result = self._serve(self._call)
+        self._checked = time.monotonic()
+        return result
+
+    def noted(self) -> None:
+        """Note the stages in milliseconds: the wait for a thread, the call itself, the search that it may leave."""
+        notes, now = self._call.notes, time.monotonic()
+        begun, checked = self._begun or now, self._checked or now
+        notes["wait_ms"] = (begun - self._arrived) * 1000
+        notes["check_ms" if "topk" in notes else "work_ms"] = (checked - begun) * 1000
+        if "topk" in notes:
+            notes["search_ms"] = (now - checked) * 1000

@@ -32,7 +32,17 @@ class Pools:
     @property
     def admitted(self) -> int:
         """Calls running or waiting."""
-        return sum(pool.admitted for pool in (self.search, self.write, self.definition, self.info))
+        return sum(self.admitted_each.values())
+
+    @property
+    def admitted_each(self) -> dict[str, int]:
+        """The same by pool."""
+        return {
+            "search": self.search.admitted,
+            "write": self.write.admitted,
+            "definition": self.definition.admitted,
+            "info": self.info.admitted,
+        }
 
 
 @dataclass(frozen=True, slots=True)

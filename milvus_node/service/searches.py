@@ -53,16 +53,20 @@ class SearchCalls:
     def search(self, call: Call) -> Share[bytes]:
         """Search over the collection, or over the partitions that the tags select."""
         envelope = SearchEnvelope.scan(call.request)
+        _note(call, envelope)
         collection, query = self._checked(envelope, self._catalog.now())
         segments = selected(collection, envelope.partition_tags)
+        call.notes["segments"] = len(segments)
         return self._share(_Wanted(collection, segments, query), envelope.partition_tags)
 
     def search_in_files(self, call: Call) -> Share[bytes]:
         """Search over the files named; without names, over the whole collection."""
         request = SearchInFilesEnvelope.scan(call.request)
         envelope = request.search
+        _note(call, envelope)
         if not request.file_ids:
             collection, query = self._checked(envelope, self._catalog.now())
+            call.notes["segments"] = len(collection.segments)
             return self._share(_Wanted(collection, collection.segments, query), ())
         limits.check_search_files(len(request.file_ids))
         wanted = _numbers(request.file_ids)
@@ -72,6 +76,7 @@ class SearchCalls:
         strict = REVISION_KEY in dict(call.metadata)
         if not segments or (strict and not snapshot.segments_by_file.keys() >= set(wanted)):
             raise InvalidFileId("Invalid file id")
+        call.notes["segments"] = len(segments)
         return self._share(_Wanted(collection, segments, query), tuple(wanted))
 
     def _share(self, wanted: _Wanted, place: tuple[str, ...] | tuple[int, ...]) -> Share[bytes]:
@@ -146,6 +151,10 @@ def checked(envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Q
     rows = vector_rows(envelope.rows, collection.dimension, collection.metric)
     vectors = cast("Vectors", np.ascontiguousarray(rows))
     return collection, Query(vectors, envelope.topk, metric, params)
+
+
+def _note(call: Call, envelope: SearchEnvelope) -> None:
+    call.notes.update(collection=envelope.collection_name, nq=envelope.nq, topk=envelope.topk)
 
 
 @lru_cache(maxsize=1024)

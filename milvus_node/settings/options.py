@@ -46,5 +46,5 @@ def values_of(options: NodeOptions, metadata: str) -> dict[str, str]:
         "wal.recovery_error_ignore": "true" if options.wal.recovery_error_ignore else "false",
         "cache.cache_size": size_text(options.cache.cache_size_bytes),
         "cache.insert_buffer_size": size_text(options.cache.insert_buffer_size_bytes),
-        "logs.level": options.log_level,
+        "logs.level": options.log.level,
     }

@@ -38,6 +38,8 @@ class SnapshotCache:
         """Reads that have ended, and those of them that failed."""
         self.read_s = 0.0
         """Seconds that they took together."""
+        self.read_at = time.monotonic()
+        """When the last of them ended."""
         self._thread = threading.Thread(target=self._run, name="catalog-refresh", daemon=True)
 
     def start(self) -> None:
@@ -119,7 +121,8 @@ class SnapshotCache:
         self._reading_since = None
         self.reads += 1
         self.failures += error is not None
-        self.read_s += time.monotonic() - began
+        self.read_at = time.monotonic()
+        self.read_s += self.read_at - began
         with self._wake:
             if snapshot is not None:
                 self._current = snapshot

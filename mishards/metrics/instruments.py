@@ -1,0 +1,95 @@
+"""What adds up while the program runs. An addition costs less than a microsecond; safe from any thread.
+
+Values are kept by the values of the labels, in the order in which the metric declares them.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
+
+from mishards.metrics.declare import Kind, Metric
+
+Labels = tuple[str, ...]
+
+
+class Counts:
+    """Counters of one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self._values: dict[Labels, float] = {} if metric.labels else {(): 0.0}
+        self._lock = threading.Lock()
+
+    def add(self, *labels: str, amount: float = 1.0) -> None:
+        """Count."""
+        with self._lock:
+            self._values[labels] = self._values.get(labels, 0.0) + amount
+
+    def family(self) -> Family:
+        """What is shown."""
+        with self._lock:
+            values = list(self._values.items())
+        return family(self.metric, values)
+
+
+class _Buckets:
+    __slots__ = ("counts", "total")
+
+    def __init__(self, bounds: int) -> None:
+        self.counts = [0] * (bounds + 1)
+        self.total = 0.0
+
+
+class Durations:
+    """Histograms of one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self._bounds = metric.buckets
+        self._children: dict[Labels, _Buckets] = {}
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float, *labels: str) -> None:
+        """Note how long something took."""
+        with self._lock:
+            child = self._children.get(labels)
+            if child is None:
+                child = self._children[labels] = _Buckets(len(self._bounds))
+            child.counts[bisect_left(self._bounds, seconds)] += 1
+            child.total += seconds
+
+    def keep(self, wanted: Callable[[Labels], bool]) -> None:
+        """Forget the others: what they measured is gone."""
+        with self._lock:
+            self._children = {labels: child for labels, child in self._children.items() if wanted(labels)}
+
+    def family(self) -> Family:
+        """What is shown."""
+        metric = self.metric
+        shown = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
+        names = [f"{bound:g}" for bound in self._bounds] + ["+Inf"]
+        with self._lock:
+            children = [(labels, list(child.counts), child.total) for labels, child in self._children.items()]
+        for labels, counts, total in children:
+            shown.add_metric(labels, list(zip(names, map(float, accumulate(counts)), strict=True)), total)
+        return shown
+
+
+def family(metric: Metric, values: Iterable[tuple[Labels, float]]) -> Family:
+    """What is shown of a counter or gauge whose values are known."""
+    of_kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    shown = of_kind(metric.stem, metric.help, labels=metric.labels, unit=metric.unit)
+    for labels, value in values:
+        shown.add_metric(labels, value)
+    return shown
+
+
+def single(metric: Metric, value: float) -> Family:
+    """The same for a metric without labels."""
+    return family(metric, [((), value)])
