@@ -25,6 +25,7 @@ from milvus_node.roles import WRITES, Role
 from milvus_node.search.cache import SegmentCache
 from milvus_node.search.searcher import Searcher
 from milvus_node.search.segment import LoadedSegment, load_segment
+from milvus_node.service import stages
 from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
 from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
@@ -126,7 +127,9 @@ class Node:
     def _loaded(self, collection: Collection, segment: Segment) -> LoadedSegment:
         began = time.monotonic()
         loaded = load_segment(self._layout, collection, segment)
-        self._events.loaded(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._events.loaded(seconds)
+        stages.loaded(segment, seconds)
         return loaded
 
     def _open_for_writing(self, searches: SearchCalls) -> Mapping[str, Route]:

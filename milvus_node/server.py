@@ -11,16 +11,21 @@ from starlette.routing import Route
 from milvus_node.assembly import Node
 from milvus_node.config import NodeOptions
 from milvus_node.service.commands import CAPABILITIES
+from milvus_node.service.stages import staged
 from mishards.discovery.api import Announcer, NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import announcer_for
 from mishards.metrics.exposition import metrics_route
 from mishards.rest.application import api_routes, application
 from mishards.rest.health import health_routes
 from mishards.rest.server import HttpServer
+from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import Handler, Server, ServerOptions
 from mishards.transport.grpcio import GrpcioTransport
 
 log = logging.getLogger(__name__)
+
+_FLUSH_S = 1.0
+"""The longest that stopping waits for spans to be sent."""
 
 
 async def run(options: NodeOptions) -> None:
@@ -34,10 +39,12 @@ async def run(options: NodeOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     announcer = announcer_for(options.discovery) if options.discovery else None
+    tracer = call_tracer_for(options.tracing, "milvus-node")
     node = Node(options)
     try:
         dispatcher = await asyncio.to_thread(node.open)
-        servers = _servers(options, dispatcher, metrics_route(node.metrics), stopping)
+        handler = dispatcher if tracer is None else tracer.around(staged(dispatcher))
+        servers = _servers(options, handler, metrics_route(node.metrics), stopping)
         try:
             addresses = [await server.start() for server in servers]
             log.info("listening on %s", ", ".join(addresses))
@@ -46,6 +53,8 @@ async def run(options: NodeOptions) -> None:
             await asyncio.gather(*(server.stop(options.drain_s) for server in servers))
     finally:
         await asyncio.to_thread(node.close)
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close, _FLUSH_S)
 
 
 def _servers(options: NodeOptions, handler: Handler, metrics: Route, stopping: asyncio.Event) -> list[Server]:

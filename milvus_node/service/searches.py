@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
 
@@ -15,6 +15,7 @@ from milvus_node.index.api import Vectors
 from milvus_node.search.cache import SegmentCache, key_of
 from milvus_node.search.searcher import Query, Searcher
 from milvus_node.service.pools import Share
+from milvus_node.service.stages import Together, Waiting, waiting
 from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
 from mishards.errors import InvalidFileId
 from mishards.kinds import IndexType, MetricType
@@ -39,6 +40,7 @@ class _Wanted:
     collection: Collection
     segments: Sequence[Segment]
     query: Query
+    waiting: Waiting | None = field(default_factory=waiting)
 
 
 class SearchCalls:
@@ -89,8 +91,10 @@ class SearchCalls:
     def _search_together(self, shares: Sequence[_Wanted]) -> list[bytes]:
         first = shares[0]
         queries = [wanted.query for wanted in shares]
-        found = self._searcher.search_together(first.collection, first.segments, queries)
-        return [encode_result(each) for each in found]
+        with Together([wanted.waiting for wanted in shares], len(first.segments)) as stages:
+            found = self._searcher.search_together(first.collection, first.segments, queries)
+            stages.searched()
+            return [encode_result(each) for each in found]
 
     def _checked(self, envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:
         self._forget_superseded(snapshot)

@@ -9,16 +9,20 @@ Invariant: imports no library of tracing. The span knows its tracer.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from mishards.tracing.api import FORMAT
+from mishards.tracing.api import FORMAT, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from mishards.tracing.api import Span, Value
+    from mishards.tracing.api import Span
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _LONGEST = 1000
 """Characters of a text; spans travel in datagrams."""
@@ -79,6 +83,13 @@ def injected(metadata: Sequence[tuple[str, str]], span: Span | None = None) -> S
     carrier: dict[str, str] = {}
     source.tracer.inject(source.context, FORMAT, carrier)
     return [*((key, value) for key, value in metadata if key not in _CONTEXT_KEYS), *carrier.items()]
+
+
+def carried(work: Callable[P, T]) -> Callable[P, T]:
+    """The work, on whatever thread it is done, within the span that is under way here; unchanged where nothing is."""
+    if _active.get() is None:
+        return work
+    return partial(copy_context().run, work)
 
 
 @contextmanager
