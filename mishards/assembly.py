@@ -37,6 +37,7 @@ from mishards.query.search import Searcher
 from mishards.query.slow import SlowSearches
 from mishards.query.snapshots import Snapshots
 from mishards.query.warm import Warmer
+from mishards.query.writer import WriterLeg
 from mishards.rest.application import api_routes, application
 from mishards.rest.server import HttpServer
 from mishards.routing.api import Routing, RoutingPlugin
@@ -98,7 +99,9 @@ class Router:
         routes = Routes(routing_for(options.routing), options.routing)
         forwarder = Forwarder(self.fleet, options.write)
         choice = Choice(self.fleet, balancing_for(options.routing.balancing))
-        preparation = Preparation(snapshots, routes, choice, forwarder.flush, options.search)
+        preparation = Preparation(
+            snapshots, routes, choice, WriterLeg(self.fleet, forwarder.send, forwarder.flush), options.search
+        )
         patience = Patience(options.health.patience_ms / 1000, options.search.partial)
         hedging = Hedging(options.search.hedge)
         searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mishards.catalog.snapshot import Segment
@@ -25,6 +26,12 @@ class Answer:
 def unanswered(segments: tuple[Segment, ...]) -> Answer:
     """What stands for segments that nobody answered, where partial results are wanted: no node, no rows."""
     return Answer("", segments, encode_result(None))
+
+
+def still_right(answers: Sequence[Answer], segments: Sequence[Segment]) -> list[Answer]:
+    """The answers all of whose segments are still there, in the same version."""
+    there = {(segment.segment_id, segment.version) for segment in segments}
+    return [answer for answer in answers if all((s.segment_id, s.version) in there for s in answer.segments)]
 
 
 class StaleRoute(Exception):

@@ -6,8 +6,8 @@ The checks and their order are those of a node, so that a refusal reads the same
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mishards.catalog.snapshot import Collection, Snapshot
@@ -18,15 +18,13 @@ from mishards.query.choice import Choice
 from mishards.query.options import Consistency, SearchOptions
 from mishards.query.route import Route, Routes, restricted
 from mishards.query.snapshots import Snapshots
+from mishards.query.writer import WriterLeg
 from mishards.tracing import spans
 from mishards.wire.limits import check_search_files, check_topk
 from mishards.wire.names import check_collection_name, check_partition_tag
 from mishards.wire.params import SearchParams, search_params
 from mishards.wire.search import SearchEnvelope
 from mishards.wire.vectors import vector_rows
-
-Flush = Callable[[list[str], Deadline], Awaitable[None]]
-"""Makes what was written to these collections visible."""
 
 _cached_params = lru_cache(maxsize=1024)(search_params)
 """Clients send the same few texts again and again. Errors are not kept."""
@@ -36,7 +34,8 @@ _cached_params = lru_cache(maxsize=1024)(search_params)
 class Wanted:
     """A search whose request has been checked, on the snapshot that it works on.
 
-    ``files`` are the row ids of files to which a client has limited it; None for all that its tags select.
+    ``files`` are the row ids of files to which a client has limited it; None for all that its tags select. ``growing``
+    says that rows in no segment yet belong to it too.
     """
 
     envelope: SearchEnvelope
@@ -44,18 +43,25 @@ class Wanted:
     params: SearchParams
     snapshot: Snapshot
     route: Route
+    level: Consistency = Consistency.EVENTUALLY
+    growing: bool = False
+
+    @property
+    def position(self) -> int:
+        """How far, in the writable node's log, the collection is in segments."""
+        return self.snapshot.collection(self.envelope.collection_name).table.flush_lsn
 
 
 class Preparation:
     """Prepares searches. Belongs to the event loop."""
 
     def __init__(
-        self, snapshots: Snapshots, routes: Routes, choice: Choice, flush: Flush, options: SearchOptions
+        self, snapshots: Snapshots, routes: Routes, choice: Choice, leg: WriterLeg, options: SearchOptions
     ) -> None:
         self._snapshots = snapshots
         self._routes = routes
         self._choice = choice
-        self._flush = flush
+        self.leg = leg
         self._options = options
 
     async def prepared(self, envelope: SearchEnvelope, files: frozenset[int] | None, deadline: Deadline) -> Wanted:
@@ -84,7 +90,12 @@ class Preparation:
 
     async def anew(self, wanted: Wanted, deadline: Deadline) -> Wanted:
         """The same search on a snapshot read now. Raises RequestError when what it searches is gone."""
-        return self.routed(await self._snapshots.fresh(deadline), wanted.envelope, wanted.files)
+        return self.renewed(wanted, await self._snapshots.fresh(deadline))
+
+    def renewed(self, wanted: Wanted, snapshot: Snapshot) -> Wanted:
+        """The same search on another snapshot, or with other owners. Raises as ``anew``."""
+        routed = self.routed(snapshot, wanted.envelope, wanted.files)
+        return replace(routed, level=wanted.level, growing=wanted.growing)
 
     def routed(self, snapshot: Snapshot, envelope: SearchEnvelope, files: frozenset[int] | None) -> Wanted:
         """Find the route on a snapshot, with the owners there are now."""
@@ -112,11 +123,22 @@ class Preparation:
         params = _params(envelope, snapshot.collection(envelope.collection_name))
         level, graceful = self._level(params)
         spans.tag(consistency=level.value)
+        if files is None and level is Consistency.STRONG and self.leg.has_growing(snapshot):
+            return replace(self.routed(snapshot, envelope, files), level=level, growing=True)
         if level is Consistency.STRONG:
-            await self._flush([envelope.collection_name], deadline)
+            await self.leg.flush([envelope.collection_name], deadline)
         if level is Consistency.STRONG or params.consistency_level or params.graceful_time_ms is not None:
             snapshot = await self._snapshots.at(level, graceful, deadline)
-        return self.routed(snapshot, envelope, files)
+        wanted = self.routed(snapshot, envelope, files)
+        if files is None and level is Consistency.SESSION and self._has_unflushed(wanted):
+            return replace(wanted, level=level, growing=True)
+        return wanted
+
+    def _has_unflushed(self, wanted: Wanted) -> bool:
+        name = wanted.envelope.collection_name
+        return self._snapshots.unflushed.mark(name, wanted.position) is not None and self.leg.has_growing(
+            wanted.snapshot
+        )
 
     def _check_size(self, envelope: SearchEnvelope) -> None:
         asked, limit = envelope.nq * envelope.topk, self._options.max_results

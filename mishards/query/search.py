@@ -14,8 +14,9 @@ from mishards.cluster.node import Node, passed_on
 from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId, NodeFault, NodeUnavailable, NoSearchNode
 from mishards.logs import notes
-from mishards.query.answer import Answer, FaultyReply, RefusedByNode, StaleRoute
+from mishards.query.answer import Answer, FaultyReply, RefusedByNode, StaleRoute, still_right
 from mishards.query.choice import Choice
+from mishards.query.growing import GrowingSearch
 from mishards.query.hedge import Hedging
 from mishards.query.options import SearchOptions
 from mishards.query.prepare import Preparation, Wanted
@@ -57,6 +58,7 @@ class Searcher:
         self._reloads = Reloads()
         self._options = options
         self._patience = patience
+        self._growing = GrowingSearch(preparation, snapshots, preparation.leg, options)
 
     async def search(self, call: Call) -> bytes:
         """The encoded reply to an encoded ``SearchParam``."""
@@ -74,7 +76,7 @@ class Searcher:
         with notes.stage("get_routing"):
             wanted = await self._preparation.prepared(envelope, files, deadline)
         try:
-            wanted, answers = await self._answered(wanted, call, deadline)
+            wanted, answers = await self._complete(wanted, call, deadline)
         except RefusedByNode as refusal:
             return refusal.reply
         except FaultyReply as fault:
@@ -88,33 +90,42 @@ class Searcher:
         missing = sum(len(answer.segments) for answer in answers if not answer.node)
         return _marked(call, merged, missing, len(wanted.route.segments)) if missing else merged
 
-    async def _answered(self, wanted: Wanted, call: Call, deadline: Deadline) -> tuple[Wanted, list[Answer]]:
-        """Answers that cover every segment once, and the search as it was when they did."""
-        answers: list[Answer] = []
+    async def _complete(self, wanted: Wanted, call: Call, deadline: Deadline) -> tuple[Wanted, list[Answer]]:
+        async def segments(wanted: Wanted, answers: list[Answer]) -> tuple[Wanted, list[Answer]]:
+            return await self._answered(wanted, answers, call, deadline)
+
+        if wanted.growing:
+            return await self._growing.answered(wanted, call, deadline, segments)
+        return await segments(wanted, [])
+
+    async def _answered(
+        self, wanted: Wanted, answers: list[Answer], call: Call, deadline: Deadline
+    ) -> tuple[Wanted, list[Answer]]:
+        """Answers that cover every segment once, the given ones among them, and the search as it was when they did."""
         waited_until = deadline.earlier(self._options.node_wait_ms / 1000)
         behind: list[str] = []
         while True:
             try:
-                answers += await self._asked(wanted, answers, self._request(wanted, call, deadline), behind)
+                answers = [*answers, *await self._asked(wanted, answers, self._request(wanted, call, deadline), behind)]
             except StaleRoute as found:
                 behind.append(found.node)
                 if len(behind) > _STALE_ROUNDS:
                     raise NodeFault(found.node, f"it has not what the catalog has: {found.reason}") from found
                 log.info("stale route node=%s reason=%r", found.node, found.reason)
                 wanted = await self._anew(wanted, deadline)
-                answers = _still_right([*answers, *found.answers], wanted.route.segments)
+                answers = still_right([*answers, *found.answers], wanted.route.segments)
             except (NodeUnavailable, NoSearchNode):
                 if waited_until.remaining() <= 0:
                     raise
                 notes.count(retries=1)
                 await self._choice.wait_for_news(waited_until.earlier(0.2))
-                wanted = self._preparation.routed(wanted.snapshot, wanted.envelope, wanted.files)
+                wanted = self._preparation.renewed(wanted, wanted.snapshot)
             else:
                 if not await self._outdated(wanted, answers, deadline):
                     return wanted, answers
                 log.info("files vanished during a search, it goes on with a fresh snapshot")
                 wanted = await self._anew(wanted, deadline)
-                answers = _still_right(answers, wanted.route.segments)
+                answers = still_right(answers, wanted.route.segments)
 
     async def _anew(self, wanted: Wanted, deadline: Deadline) -> Wanted:
         notes.count(retries=1)
@@ -172,12 +183,6 @@ class Searcher:
             for answer in answers
             for segment in answer.segments
         )
-
-
-def _still_right(answers: Sequence[Answer], segments: Sequence[Segment]) -> list[Answer]:
-    """The answers all of whose segments are still there, in the same version."""
-    there = {(segment.segment_id, segment.version) for segment in segments}
-    return [answer for answer in answers if all((s.segment_id, s.version) in there for s in answer.segments)]
 
 
 def _marked(call: Call, reply: bytes, missing: int, segments: int) -> bytes:

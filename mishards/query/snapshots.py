@@ -15,6 +15,7 @@ from mishards.deadline import Deadline
 from mishards.errors import CatalogError, CatalogUnavailable
 from mishards.logs import notes
 from mishards.query.options import Consistency, SearchOptions
+from mishards.query.unflushed import Unflushed
 
 _STALLED_S = 1.0
 """A read that takes longer than this counts as hanging."""
@@ -27,6 +28,7 @@ class Snapshots:
         self._cache = cache
         self._options = options
         self._wrote_at = float("-inf")
+        self.unflushed = Unflushed()
 
     @property
     def current(self) -> Snapshot | None:

@@ -30,7 +30,7 @@ _VISIBLE_WRITES = (
 """Writes whose effect is visible when they return."""
 
 _BUFFERED_WRITES = ("Insert", "DeleteByID")
-"""Writes that become visible at the next flush."""
+"""Writes that are in segments at the next flush."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def entries(parts: Parts) -> dict[str, Entry]:
     for method in _VISIBLE_WRITES:
         table[method] = Entry(_noted(parts.forwarder.forward, parts.snapshots.wrote), CallClass.WRITE)
     for method in _BUFFERED_WRITES:
-        table[method] = Entry(parts.forwarder.forward, CallClass.WRITE)
+        table[method] = Entry(_marked(parts.forwarder.forward, parts.snapshots), CallClass.WRITE)
     table["Cmd"] = Entry(parts.commands.cmd, CallClass.INFO)
     return table
 
@@ -82,3 +82,13 @@ def _noted(serve: Callable[[Call], Awaitable[bytes]], wrote: Callable[[], None])
             wrote()  # also after a failure: it may have been carried out
 
     return noted
+
+
+def _marked(serve: Callable[[Call], Awaitable[bytes]], snapshots: Snapshots) -> Serve:
+    async def marked(call: Call) -> bytes:
+        try:
+            return await serve(call)
+        finally:
+            snapshots.unflushed.wrote(call.request)  # also after a failure: it may have been carried out
+
+    return marked
