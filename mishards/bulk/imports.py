@@ -100,6 +100,7 @@ async def run_import(options: ImportOptions, console: Console, *, quiet: bool = 
             rows = options.batch_rows or block_rows_for(schema.metric.vector_bytes(schema.dimension) + _ID_BYTES)
             with Journal(options.journal_path, _job(options, source, rows), again=options.again) as journal:
                 if journal.record.complete:
+                    await check_still_there(remote, schema, journal)
                     return outcome(journal, schema.name, await remote.count(schema.name), 0.0, already=True)
                 if journal.record.rows_before < 0:
                     await _prepare(remote, schema, options, journal)

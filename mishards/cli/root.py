@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mishards.cli.bulk import backup, bench, export, restore
 from mishards.cli.completion import completion
 from mishards.cli.exits import EXIT_CODES
 from mishards.cli.load import import_command
@@ -18,5 +19,18 @@ def main() -> None:
     """Sharding middleware for vector search: many nodes, one Milvus 1.1 server."""
 
 
-for _command in (check_config, completion, explain, import_command, local_command, plugins, serve, status):
+for _command in (
+    backup,
+    bench,
+    check_config,
+    completion,
+    explain,
+    export,
+    import_command,
+    local_command,
+    plugins,
+    restore,
+    serve,
+    status,
+):
     main.add_command(_command)

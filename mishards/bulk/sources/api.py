@@ -63,6 +63,8 @@ class ReadOptions:
     """Array, dataset, column or key of the vectors; empty is the format's default."""
     ids: str = ""
     """The same of the ids; a file for formats that hold one array; empty is no ids."""
+    any_ids: bool = False
+    """Negative ids are no fault. A server takes them, most clients do not."""
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -167,7 +169,7 @@ def array_block(first: int, values: NDArray[Any], ids: NDArray[Any] | None, opti
         ids = np.where(ids > np.uint64(2**63 - 1), np.uint64(2**64 - 1), ids).astype(np.int64)  # too large: negative
     numbers = None if ids is None else ids.astype(np.int64)
     block = Block(first, len(values), positions, _converted(values, options), numbers)
-    if numbers is not None and (numbers < 0).any():
+    if numbers is not None and not options.any_ids and (numbers < 0).any():
         block = _without(block, numbers >= 0, "its id is negative or too large")
     return block if options.binary else without_bad_floats(block)
 
