@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from milvus_node.catalog import NodeCatalog
 from milvus_node.config import NodeOptions
@@ -90,6 +90,8 @@ class Node:
             info=Pool("info", calls.info_threads, calls.max_waiting),
         )
         self._running = RunningCalls()
+        self.dropped_spans: Callable[[], int] = lambda: 0
+        """How many spans of traces were lost."""
         self._events, access_log = Events(), AccessLog(options.log)
         self._ended = (access_log.ended, self._events.ended)
         self.metrics = registry_of([self._events, metrics.NodeState(self._watched(access_log))])
@@ -122,6 +124,7 @@ class Node:
             lambda: self._parts,
             lambda: self._maintenance.loops if self._maintenance else (),
             lambda: access_log.skipped,
+            dropped_spans=lambda: self.dropped_spans(),
         )
 
     def _loaded(self, collection: Collection, segment: Segment) -> LoadedSegment:

@@ -43,6 +43,8 @@ async def run(options: NodeOptions) -> None:
     node = Node(options)
     try:
         dispatcher = await asyncio.to_thread(node.open)
+        if tracer is not None:
+            node.dropped_spans = lambda: tracer.counts.dropped + tracer.counts.failed
         handler = dispatcher if tracer is None else tracer.around(staged(dispatcher))
         servers = _servers(options, handler, metrics_route(node.metrics), stopping)
         try:

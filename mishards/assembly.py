@@ -74,6 +74,11 @@ class Edges:
     tracer: CallTracer | None = None
     """Where calls are traced."""
 
+    def dropped_spans(self) -> int:
+        """Spans that did not come to where they belong."""
+        counts = self.tracer.counts if self.tracer is not None else None
+        return counts.dropped + counts.failed if counts is not None else 0
+
 
 def edges_of(options: RouterOptions) -> Edges:
     """The edges that the options name; nothing connects yet. Raises ConfigError and PluginError."""
@@ -120,7 +125,14 @@ class Router:
         handler = edges.tracer.around(dispatcher) if edges.tracer else dispatcher
         spreads = Spreads(routes.placement, options.routing.replicas_of)
         watched = metrics.Parts(
-            self.fleet, self.cache, self._watch, admission, self.readiness, spreads, lambda: access_log.skipped
+            self.fleet,
+            self.cache,
+            self._watch,
+            admission,
+            self.readiness,
+            spreads,
+            lambda: access_log.skipped,
+            edges.dropped_spans,
         )
         self.metrics = registry_of([calls, metrics.RouterState(watched)])
         network = options.network
