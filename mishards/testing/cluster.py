@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from google.protobuf.message import Message
@@ -27,6 +28,9 @@ from mishards.testing.world import Vectors, World
 from mishards.transport.api import Call, Metadata
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import METHODS
+
+if TYPE_CHECKING:
+    from mishards.tracing.handler import CallTracer  # imports opentracing
 
 QUICK = RouterOptions(
     network=NetworkOptions("router:1", http_address="", drain_ms=100),
@@ -138,13 +142,17 @@ def rows_of(reply: pb.TopKQueryResult) -> tuple[list[list[int]], list[list[float
 
 @asynccontextmanager
 async def running_cluster(
-    readers: int = 2, writer: bool = True, options: RouterOptions = QUICK, replicas: int = 1
+    readers: int = 2,
+    writer: bool = True,
+    options: RouterOptions = QUICK,
+    replicas: int = 1,
+    tracer: CallTracer | None = None,
 ) -> AsyncIterator[InProcessCluster]:
     """A router that is ready, before ``reader-1`` … and ``writer``."""
     if replicas != 1:
         options = replace(options, routing=RoutingOptions(replicas=replicas))
     world, network, backend = World(), MemoryNetwork(), MemoryBackend()
-    router = Router(options, Edges(network, world.read, backend.discovery(), lambda: None))
+    router = Router(options, Edges(network, world.read, backend.discovery(), lambda: None, tracer))
     cluster = InProcessCluster(world, network, backend, router, options)
     for number in range(1, readers + 1):
         cluster.add_node(f"reader-{number}")

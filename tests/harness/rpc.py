@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -27,10 +28,12 @@ class Rpc:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def raw(self, method: str, request: bytes, timeout_s: float = 30) -> bytes:
+    def raw(
+        self, method: str, request: bytes, timeout_s: float = 30, metadata: Sequence[tuple[str, str]] = ()
+    ) -> bytes:
         """Send bytes, return bytes; raises grpc.RpcError for a status that is not OK."""
         stub: Any = self._channel.unary_unary(f"/milvus.grpc.MilvusService/{method}")
-        reply: bytes = stub(request, timeout=timeout_s)
+        reply: bytes = stub(request, timeout=timeout_s, metadata=metadata)
         return reply
 
     def call(self, method: str, request: Any = None, timeout_s: float = 30, **fields: Any) -> Any:
