@@ -14,17 +14,9 @@ import grpc
 import grpc.aio
 
 from mishards.deadline import Deadline
-from mishards.errors import (
-    MishardsError,
-    NodeFault,
-    NodeOverloaded,
-    NodeRejected,
-    NodeTimeout,
-    NodeUnavailable,
-    RpcStatus,
-    StartError,
-)
+from mishards.errors import MishardsError, NodeUnavailable, RpcStatus, StartError
 from mishards.transport.api import SERVICE, Call, Channel, Handler, Metadata, Server, ServerOptions
+from mishards.transport.status import error_of, status_of
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +39,6 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
-
-_VERDICTS = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.ALREADY_EXISTS,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.UNKNOWN,
-    }
-)
-"""Statuses that condemn the request rather than the node."""
 
 
 class GrpcioTransport:
@@ -102,22 +79,16 @@ def _behaviour(method: str, handler: Handler) -> Callable[[bytes, Any], Awaitabl
         try:
             reply = await handler(call)
         except MishardsError as error:
-            status, details = _status_of(error)
+            status, details = status_of(error)
             if call.reply_metadata:
                 await context.send_initial_metadata(tuple(call.reply_metadata))
-            await context.abort(status, details)
+            await context.abort(_CODES[status], details)
             raise  # abort has raised already; this tells the type checker so
         if call.reply_metadata:
             await context.send_initial_metadata(tuple(call.reply_metadata))
         return reply
 
     return answer
-
-
-def _status_of(error: MishardsError) -> tuple[grpc.StatusCode, str]:
-    if isinstance(error, NodeRejected):
-        return _CODES[error.status], error.details
-    return _CODES[error.rpc_status or RpcStatus.UNKNOWN], str(error)
 
 
 _CODES: dict[RpcStatus, grpc.StatusCode] = {RpcStatus(code.value[0]): code for code in grpc.StatusCode}
@@ -187,17 +158,9 @@ class _GrpcioChannel:
         return state is grpc.ChannelConnectivity.SHUTDOWN
 
     def _translated(self, error: Any) -> MishardsError:
-        code, details = error.code(), error.details() or ""
-        if code is grpc.StatusCode.UNAVAILABLE:
-            # grpcio says only in this text that the call never left; there is no typed answer.
-            return NodeUnavailable(self._address, details, sent="failed to connect" not in details)
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return NodeTimeout(self._address, "the deadline passed before it answered")
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return NodeOverloaded(self._address, details)
-        if code in _VERDICTS:
-            return NodeRejected(self._address, details, RpcStatus(code.value[0]))
-        return NodeFault(self._address, f"{code.name}: {details}")
+        status, details = RpcStatus(error.code().value[0]), error.details() or ""
+        # grpcio says only in this text that the call never left; there is no typed answer.
+        return error_of(self._address, status, details, sent="failed to connect" not in details)
 
     async def close(self) -> None:
         await self._channel.close()

@@ -1,0 +1,136 @@
+"""Header blocks: HPACK bytes in, parsed values out, cached by their bytes; literal fields out (RFC 7541).
+
+The only module of the project that imports ``hpack``. What is sent never touches the dynamic table, so blocks that do
+not change are constants. What a block of the peer means depends on its bytes and on the dynamic table alone, so it is
+decoded once for as long as that table stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from hpack import Decoder, HPACKError
+from hpack.table import HeaderTable
+
+from mishards.transport.h2.frames import ConnectionFault, ErrorCode
+
+T = TypeVar("T")
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+_CACHED_BLOCKS = 256
+_CACHED_BLOCK_BYTES = 1024
+"""A longer block is decoded each time, so that a peer cannot fill the memory with them."""
+
+EMPTY_TABLE = b"\x20"
+"""Before the first field of a block: the sender's dynamic table has no room from here on (RFC 7541, section 6.3)."""
+
+# A name starts with a colon or has none and no capital letter; a value has no control character (RFC 9113, 8.2.1).
+_NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
+_VALUE = re.compile(rb"[^\x00\r\n]*")
+
+
+class _WatchedTable(HeaderTable):
+    """A dynamic table that counts its changes."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        super().__init__()
+
+    def add(self, name: bytes, value: bytes) -> None:
+        self.generation += 1
+        super().add(name, value)
+
+    def _shrink(self) -> None:
+        self.generation += 1
+        super()._shrink()
+
+
+class HeaderDecoder(Generic[T]):
+    """Decodes the blocks of one connection, in order, each into what ``parse`` makes of its fields."""
+
+    __slots__ = ("_decoder", "_generation", "_parse", "_parsed", "_table")
+
+    def __init__(self, parse: Callable[[Fields], T], max_list_bytes: int) -> None:
+        """``parse`` must be pure; the bound is that of SETTINGS_MAX_HEADER_LIST_SIZE."""
+        self._parse = parse
+        self._decoder = Decoder(max_list_bytes)
+        self._table = _WatchedTable()
+        self._decoder.header_table = self._table
+        self._generation = 0
+        self._parsed: dict[bytes, T] = {}
+
+    def decode(self, block: bytes) -> T:
+        """What a block says. Raises ConnectionFault, after which the connection's table is of no use."""
+        parsed = self._parsed.get(block)
+        return self._decoded(block) if parsed is None else parsed
+
+    def _decoded(self, block: bytes) -> T:
+        before = self._table.generation
+        try:
+            fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
+        except HPACKError as error:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block cannot be decoded: {error}") from error
+        parsed = self._parse(fields)
+        if self._table.generation != self._generation:
+            self._parsed.clear()
+            self._generation = self._table.generation
+        if self._table.generation == before and len(block) <= _CACHED_BLOCK_BYTES:
+            if len(self._parsed) >= _CACHED_BLOCKS:
+                self._parsed.clear()
+            self._parsed[block] = parsed
+        return parsed
+
+
+def is_well_formed(fields: Fields) -> bool:
+    """Do names and values have only the characters that HTTP/2 allows, and pseudo-fields come first?"""
+    regular = False
+    for name, value in fields:
+        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+            return False
+        if name[0] != 0x3A:
+            regular = True
+        elif regular:
+            return False
+    return True
+
+
+def field(name: bytes, value: bytes) -> bytes:
+    """A field as a literal that enters no table."""
+    return b"\x00" + _integer(len(name), 7) + name + _integer(len(value), 7) + value
+
+
+def field_of_static(index: int, value: bytes) -> bytes:
+    """The same, with the name of an entry of the static table (RFC 7541, appendix A)."""
+    return _integer(index, 4) + _integer(len(value), 7) + value
+
+
+def text_fields(pairs: Sequence[tuple[str, str]]) -> bytes:
+    """Metadata as fields.
+
+    Raises:
+        ValueError: a key or a value that HTTP/2 cannot carry.
+    """
+    parts = []
+    for key, text in pairs:
+        name, value = key.encode("latin-1"), text.encode("latin-1")
+        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)) or name[0] == 0x3A:
+            raise ValueError(f"metadata {key!r}: {text!r} cannot be sent; keys are in lower case, values without lines")
+        parts.append(field(name, value))
+    return b"".join(parts)
+
+
+def _integer(number: int, prefix_bits: int) -> bytes:
+    """An integer with a prefix of so many bits, the bits before it 0 (RFC 7541, section 5.1)."""
+    most = (1 << prefix_bits) - 1
+    if number < most:
+        return bytes((number,))
+    out = bytearray((most,))
+    number -= most
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
