@@ -28,6 +28,7 @@ from mishards.plugins import load
 from mishards.query.choice import Choice
 from mishards.query.explain import Explainer
 from mishards.query.hedge import Hedging
+from mishards.query.joining import Joiners
 from mishards.query.lookup import Lookup
 from mishards.query.options import RoutingOptions
 from mishards.query.prepare import Preparation
@@ -101,7 +102,9 @@ class Router:
         calls.is_known = lambda name: self.fleet.get(name) is not None
         self.readiness = Readiness(self.cache, self.fleet, self._watch)
         snapshots = Snapshots(self.cache, options.search)
-        routes = Routes(routing_for(options.routing), options.routing)
+        routing = routing_for(options.routing)
+        routes = Routes(routing, options.routing)
+        self._joiners = Joiners(self.fleet, snapshots, Routes(routing, options.routing))
         forwarder = Forwarder(self.fleet, options.write)
         choice = Choice(self.fleet, balancing_for(options.routing.balancing))
         preparation = Preparation(
@@ -160,6 +163,7 @@ class Router:
             log.info("serving name=%s address=%s", self._options.name, address)
             self.cache.start()
             await self.fleet.start()
+            self._joiners.start()
         except StartError:
             await self.stop()
             raise
@@ -176,6 +180,7 @@ class Router:
         grace_s = self._options.network.drain_ms / 1000
         servers = (self._server, self._http) if self._http is not None else (self._server,)
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
+        await self._joiners.close()
         await self.fleet.close()
         await asyncio.get_running_loop().run_in_executor(None, self.cache.close)
         self._edges.close()

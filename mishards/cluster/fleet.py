@@ -15,6 +15,7 @@ from contextlib import suppress
 from mishards.cluster.health import HealthOptions, HealthState
 from mishards.cluster.membership import Membership, membership_of
 from mishards.cluster.node import Called, Node
+from mishards.cluster.tasks import end
 from mishards.deadline import Deadline
 from mishards.discovery.watch import NodeWatch
 from mishards.transport.api import Transport
@@ -58,8 +59,7 @@ class Fleet:
     async def close(self) -> None:
         """Stop probing, close discovery and every channel."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end([self._task])
         await asyncio.get_running_loop().run_in_executor(None, self._watch.close)
         for node in list(self._nodes.values()):
             await node.close()

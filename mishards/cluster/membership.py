@@ -22,6 +22,8 @@ class Membership:
     """Everyone, by name, whatever the state."""
     absent: frozenset[str] = frozenset()
     """Names that discovery no longer reports, within their grace period: members, but not to be called first."""
+    joining: tuple[NodeRecord, ...] = ()
+    """Read-only nodes that warm up, by name."""
 
     def owners(self) -> tuple[Owner, ...]:
         """The searchers as placement sees them."""
@@ -38,4 +40,5 @@ def membership_of(members: Members) -> Membership:
     writable = [node for node in ready if node.role is NodeRole.WRITABLE]
     readonly = [node for node in ready if node.role is NodeRole.READONLY]
     writer = min(writable, key=lambda node: (node.name in members.absent, node.name), default=None)
-    return Membership(members.version, writer, tuple(readonly or writable), members.nodes, members.absent)
+    joining = tuple(node for node in members.nodes if node.name in members.joining and node.role is NodeRole.READONLY)
+    return Membership(members.version, writer, tuple(readonly or writable), members.nodes, members.absent, joining)

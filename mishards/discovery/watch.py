@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mishards.discovery.api import Discovery, NodeRecord, NodeState
 from mishards.errors import DiscoveryError
@@ -22,31 +22,47 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Who is a member now. ``absent`` names those that discovery no longer reports, within their grace period."""
+    """Who is a member now.
+
+    ``absent`` names those that discovery no longer reports as ready, within their grace period; ``joining`` those that
+    warm up, among them absent ones that have come back.
+    """
 
     version: int = 0
     nodes: tuple[NodeRecord, ...] = ()
     absent: frozenset[str] = frozenset()
+    joining: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """Members and, for the absent ones, the time each went; pure."""
+    """What was reported last and, of those that went without a word, the last ready record and the time; pure."""
 
-    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
+    reported: Mapping[str, NodeRecord] = field(default_factory=dict)
+    kept: Mapping[str, NodeRecord] = field(default_factory=dict)
     gone_since: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> Mapping[str, NodeRecord]:
+        """The members by name."""
+        return {**self.reported, **self.kept}
+
+    @property
+    def joining(self) -> frozenset[str]:
+        """Who warms up."""
+        return frozenset(node.name for node in self.reported.values() if node.state is NodeState.JOINING)
 
     def report(self, reported: frozenset[NodeRecord], now: float) -> Retained:
         """The state after discovery reported a whole set at ``now``."""
         nodes = {node.name: node for node in sorted(reported, key=lambda node: (node.name, node.address))}
-        gone = {}
+        kept, gone = {}, {}
         for name, node in self.nodes.items():
             back = nodes.get(name)
-            # A node that joins again under its old name keeps its place while it warms up.
+            # A node that joins again under its old name keeps its place while it warms up, where it is now.
             if node.state is NodeState.READY and (back is None or back.state is NodeState.JOINING):
-                nodes[name] = node
+                kept[name] = node if back is None else replace(back, state=NodeState.READY)
                 gone[name] = self.gone_since.get(name, now)
-        return Retained(nodes, gone)
+        return Retained(nodes, kept, gone)
 
     def expire(self, now: float, grace_s: float) -> Retained:
         """The state without those whose grace has passed."""
@@ -54,7 +70,8 @@ class Retained:
         if not stale:
             return self
         return Retained(
-            {name: node for name, node in self.nodes.items() if name not in stale},
+            self.reported,
+            {name: node for name, node in self.kept.items() if name not in stale},
             {name: since for name, since in self.gone_since.items() if name not in stale},
         )
 
@@ -129,17 +146,21 @@ class NodeWatch:
         before = self._members
         self._retained = retained
         self._expiry = retained.next_expiry(self._grace_s)
-        nodes = tuple(retained.nodes[name] for name in sorted(retained.nodes))
-        absent = frozenset(retained.gone_since)
-        if (nodes, absent) == (before.nodes, before.absent):
+        members = retained.nodes
+        nodes = tuple(members[name] for name in sorted(members))
+        now = Members(before.version, nodes, frozenset(retained.gone_since), retained.joining)
+        if now == before:
             return False
-        self._members = Members(before.version + 1, nodes, absent)
+        self._members = replace(now, version=before.version + 1)
         log.info("nodes version=%d members=%s", self._members.version, _described(self._members))
         return True
 
 
 def _described(members: Members) -> str:
-    return ",".join(
-        f"{node.name}({node.role.value},{'absent' if node.name in members.absent else node.state.value})"
-        for node in members.nodes
-    )
+    return ",".join(f"{node.name}({node.role.value},{_standing(node, members)})" for node in members.nodes)
+
+
+def _standing(node: NodeRecord, members: Members) -> str:
+    if node.name in members.joining:
+        return NodeState.JOINING.value
+    return "absent" if node.name in members.absent else node.state.value

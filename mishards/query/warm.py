@@ -50,7 +50,7 @@ class Warmer:
         collection = snapshot.collection(asked.collection_name)
         tags = tuple(asked.partition_tag_array)
         route = self._routes.route(snapshot, collection, tags, self._fleet.membership.owners())
-        param = _loading_search(collection)
+        param = loading_search(collection)
         held = [(node, segments) for node, segments in self._held(route) if segments]
         if route.segments and not held:
             raise NoSearchNode("no node is there to load the collection")
@@ -101,7 +101,8 @@ async def _asked(node: Node, method: str, request: bytes, call: Call) -> bytes:
         return await node.call(method, request, deadline=call.deadline, metadata=metadata)
 
 
-def _loading_search(collection: Collection) -> bytes:
+def loading_search(collection: Collection) -> bytes:
+    """The encoded ``SearchParam`` that makes a node load the files it is asked to search, for the least of work."""
     size = collection.metric.vector_bytes(collection.dimension)
     zeros = bytes(size)
     record = (

@@ -8,6 +8,12 @@ from __future__ import annotations
 CAPABILITIES_COMMAND = "mishards capabilities"
 """A ``Cmd`` that one of our nodes answers with ``{"capabilities": [name, …]}``."""
 
+WARMED_COMMAND = "mishards warmed"
+"""A ``Cmd`` that tells a joining node: what it will hold is in its memory."""
+
+JOINING = "joining"
+"""Capability: the node waits, while it is joining, for ``WARMED_COMMAND``."""
+
 REVISION = "revision"
 """Capability: the node honours ``REVISION_KEY``."""
 
