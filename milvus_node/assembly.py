@@ -30,7 +30,7 @@ from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
 from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
 from milvus_node.service.growing import GrowingCalls
-from milvus_node.service.pools import Pool
+from milvus_node.service.pools import Pool, away
 from milvus_node.service.routes import Pools, ReadCalls, read_routes, write_routes
 from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
@@ -81,7 +81,7 @@ class Node:
         )
         self._snapshots = SnapshotCache(self._reader.read)
         self._catalog = NodeCatalog(self._snapshots, is_writer=options.role is Role.WRITABLE)
-        self.cache = SegmentCache(self._loaded, options.cache.cache_size_bytes)
+        self.cache = SegmentCache(self._loaded, options.cache.cache_size_bytes, away)
         calls = options.calls
         self._pools = Pools(
             search=Pool("search", calls.search_threads, calls.max_waiting),

@@ -163,6 +163,13 @@ class InvalidFileId(RequestError):
     """``SearchInFiles`` named no file that can be searched; routers read it as stale routing."""
 
 
+class TooFewRows(RequestError):
+    """``SearchByID`` found fewer rows than topk, which the protocol refuses where ``Search`` pads."""
+
+    def __init__(self) -> None:
+        super().__init__("result doesn't match id count")  # the protocol's
+
+
 class CommandError(RequestError):
     """A ``Cmd`` text or a configuration key that does not exist."""
 

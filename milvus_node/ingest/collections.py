@@ -101,17 +101,21 @@ class CollectionWriter:
             self._parts.definitions.drop([partition.table_id])
             self._parts.catalog.refreshed()
 
-    def create_index(self, collection: Collection, index_type: IndexType, params: str) -> None:
+    def create_index(
+        self, collection: Collection, index_type: IndexType, params: str, deadline: Deadline | None = None
+    ) -> None:
         """Flush, merge, then build the index of every segment that is big enough; returns when all are built.
 
-        ``params`` is a canonical JSON object. Rows that arrive meanwhile are indexed later, in the background.
+        ``params`` is a canonical JSON object. Rows that arrive meanwhile are indexed later, in the background. Another
+        change of the index is awaited until ``deadline``; a build that has begun goes on to its end.
 
         Raises:
+            DeadlineExceeded: another change took too long.
             BuildFailed: what the builds said; segments without an index are searched exactly.
         """
         name = collection.name
-        with self._parts.locks.definition(name):
-            self._flusher.flush(name)
+        with self._parts.locks.definition(name, deadline):
+            self._flusher.flush(name, deadline)
             wanted = engine_type(index_type, collection.metric)
             with self._parts.locks.structure(name):
                 current = self._parts.catalog.refreshed().collection(name)
@@ -122,10 +126,14 @@ class CollectionWriter:
                 self._queue_all(name)
                 self._build_all(name)
 
-    def drop_index(self, collection: Collection) -> None:
-        """Go back to exact search: index files are retired, raw files are searched."""
+    def drop_index(self, collection: Collection, deadline: Deadline | None = None) -> None:
+        """Go back to exact search: index files are retired, raw files are searched.
+
+        Raises:
+            DeadlineExceeded: another change of the index took too long.
+        """
         name = collection.name
-        with self._parts.locks.definition(name):
+        with self._parts.locks.definition(name, deadline):
             with self._parts.locks.structure(name):
                 current = self._parts.catalog.refreshed().collection(name)
                 self._redefine(current, engine_type(IndexType.FLAT, current.metric), "{}")

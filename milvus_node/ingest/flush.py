@@ -22,6 +22,7 @@ from milvus_node.storage.segment_folder import SegmentFolder
 from mishards.catalog.files import Deletion, NewFile
 from mishards.catalog.records import FileType
 from mishards.catalog.snapshot import Collection, Partition
+from mishards.deadline import Deadline
 from mishards.errors import CatalogConflict, CollectionNotFound, MishardsError
 from mishards.kinds import IndexType
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 128 << 20
 """A flushed segment holds at most this many bytes of vectors."""
+
+_PATIENCE_S = 10.0
 
 
 def raw_file_type(collection: Collection, size: int) -> FileType:
@@ -63,15 +66,16 @@ class Flusher:
         self._offered: WeakKeyDictionary[CollectionBuffer, list[_Written]] = WeakKeyDictionary()
         """Segments that the catalog may name or not, its answer being lost; under the collection's structure lock."""
 
-    def flush(self, name: str) -> None:
-        """Flush what one collection has accepted; a flush of it that is under way is awaited.
+    def flush(self, name: str, deadline: Deadline | None = None) -> None:
+        """Flush what one collection has accepted; a flush of it that is under way is awaited until ``deadline``.
 
         Raises:
+            DeadlineExceeded: the one under way took too long.
             StorageError: no room, or the folder is away; everything stays in the buffer and in the log.
             CatalogUnavailable: likewise.
         """
         buffer = self._parts.buffer
-        with self._parts.locks.structure(name):
+        with self._parts.locks.structure(name, deadline):
             # What an earlier flush failed on comes first, then the rest; rows that arrive meanwhile are the next one's.
             for _ in range(2):
                 taken = buffer.take(name)
@@ -82,8 +86,10 @@ class Flusher:
                 buffer.settled(name)
         self._cut_log()
 
-    def flush_all(self) -> None:
+    def flush_all(self, deadline: Deadline | None = None) -> None:
         """Flush every collection that has something to flush; one that fails keeps no other back.
+
+        Without a ``deadline`` each waits for a flush of it under way for a short time only.
 
         Raises:
             MishardsError: as ``flush``, for the first that failed.
@@ -91,7 +97,7 @@ class Flusher:
         failed: MishardsError | None = None
         for name in self._parts.buffer.pending():
             try:
-                self.flush(name)
+                self.flush(name, deadline or Deadline.after(_PATIENCE_S))
             except MishardsError as error:
                 failed = failed or error
         if failed is not None:

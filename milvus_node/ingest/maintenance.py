@@ -80,24 +80,18 @@ class Maintenance:
         self._each(self._merge_one)
 
     def _merge_one(self, name: str) -> None:
-        lock = self._parts.locks.definition(name)
-        if lock.acquire(blocking=False):
-            try:
+        with self._parts.locks.definition_if_free(name) as free:
+            if free:
                 self._collections.merge_small(name)
-            finally:
-                lock.release()
 
     def build(self) -> None:
         """Build what waits, unless a CreateIndex is at it."""
         self._each(self._build_one)
 
     def _build_one(self, name: str) -> None:
-        lock = self._parts.locks.definition(name)
-        if lock.acquire(blocking=False):
-            try:
+        with self._parts.locks.definition_if_free(name) as free:
+            if free:
                 self._build_waiting(name)
-            finally:
-                lock.release()
 
     def _build_waiting(self, name: str) -> None:
         definition = self._parts.catalog.known().collection(name).table

@@ -58,9 +58,9 @@ class RowWriter:
             StorageError, CatalogUnavailable: the insert buffer is full and cannot be flushed, or the id mode cannot be
                 recorded; nothing was accepted.
         """
-        self._make_room()
+        self._make_room(deadline)
         mode = IdMode.GENERATED if ids is None else IdMode.USER
-        with self._parts.locks.gate(collection.name):
+        with self._parts.locks.gate(collection.name, deadline):
             current = self._same(collection)
             check_id_mode(current, mode)
             table_id = find_partition(current, tag).table_id
@@ -87,8 +87,8 @@ class RowWriter:
         """
         if not ids:
             return
-        self._make_room()
-        with self._parts.locks.gate(collection.name):
+        self._make_room(deadline)
+        with self._parts.locks.gate(collection.name, deadline):
             current = self._same(collection)
             places = (find_partition(current, tag),) if tag else current.partitions
             table_ids = tuple(place.table_id for place in places)
@@ -109,11 +109,11 @@ class RowWriter:
             raise CollectionNotFound(collection.name)
         return current
 
-    def _make_room(self) -> None:
+    def _make_room(self, deadline: Deadline) -> None:
         if self._parts.buffer.nbytes <= self.buffer_bytes:
             return
         try:
-            self._flusher.flush_all()
+            self._flusher.flush_all(deadline)
         except MishardsError:
             if self._parts.buffer.nbytes > self.buffer_bytes:
                 raise

@@ -10,14 +10,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from milvus_node.search.segment import LoadedSegment
 from mishards.catalog.snapshot import Collection, Segment
+from mishards.deadline import Deadline
+from mishards.errors import DeadlineExceeded
 
 Key = tuple[str, str, str]
 Load = Callable[[Collection, Segment], LoadedSegment]
+Away = Callable[[], AbstractContextManager[None]]
+
+_LONGEST_WAIT_S = 600.0
+_NEVER = Deadline.never()
 
 
 def key_of(segment: Segment) -> Key:
@@ -46,8 +53,10 @@ class CacheUsage:
 class SegmentCache:
     """Loads, keeps and evicts segments. Safe from any thread; loading runs on the thread that asks first."""
 
-    def __init__(self, load: Load, capacity_bytes: int) -> None:
+    def __init__(self, load: Load, capacity_bytes: int, away: Away = nullcontext) -> None:
+        """``away`` is entered by a thread while it waits for the folder, so that others can do its work meanwhile."""
         self._load = load
+        self._away = away
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
@@ -55,10 +64,11 @@ class SegmentCache:
         self._hits = self._loads = self._evictions = 0
 
     @contextmanager
-    def hold(self, collection: Collection, segment: Segment) -> Iterator[LoadedSegment]:
+    def hold(self, collection: Collection, segment: Segment, deadline: Deadline = _NEVER) -> Iterator[LoadedSegment]:
         """The segment in memory, pinned until the block ends.
 
         Raises:
+            DeadlineExceeded: someone else's load of it, which goes on, took too long.
             StorageError: it cannot be loaded; everyone who waited for the same load gets the same error, the next one
                 tries again.
         """
@@ -75,8 +85,12 @@ class SegmentCache:
             self._entries.move_to_end(key)
         try:
             if mine:
-                self._fill(key, entry, collection, segment)
-            yield entry.loaded.result()
+                with self._away():
+                    self._fill(key, entry, collection, segment)
+            elif not entry.loaded.done():
+                with self._away():
+                    _wait(entry, segment, deadline.earlier(_LONGEST_WAIT_S))
+            yield entry.loaded.result(0)
         finally:
             with self._lock:
                 entry.pins -= 1
@@ -147,3 +161,13 @@ class SegmentCache:
         with self._lock:
             loads = [entry.loaded for entry in self._entries.values()]
         return sum(len(load.result().ids) for load in loads if load.done() and not load.exception())
+
+
+def _wait(entry: _Entry, segment: Segment, deadline: Deadline) -> None:
+    """Wait for the end of a load, however it ends."""
+    try:
+        entry.loaded.exception(deadline.timeout())
+    except FutureTimeoutError:
+        raise DeadlineExceeded(
+            f"segment {segment.segment_id} of table {segment.table_id} was still being loaded when the deadline passed"
+        ) from None

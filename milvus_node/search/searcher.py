@@ -11,20 +11,26 @@ import numpy as np
 from milvus_node.index.api import SearchParams, Vectors
 from milvus_node.search.cache import SegmentCache
 from mishards.catalog.snapshot import Collection, Segment
+from mishards.deadline import Deadline
 from mishards.kinds import MetricType
 from mishards.topk import EMPTY_DISTANCE, NO_ID, TopK, merge
 
+_NEVER = Deadline.never()
 _SET_METRICS = (MetricType.SUBSTRUCTURE, MetricType.SUPERSTRUCTURE)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """``vectors`` is float32[nq, dim] or uint8[nq, dim / 8]; ``metric`` is the collection's, or what overrides it."""
+    """``vectors`` is float32[nq, dim] or uint8[nq, dim / 8]; ``metric`` is the collection's, or what overrides it.
+
+    Past its ``deadline`` nobody waits for the answer any more.
+    """
 
     vectors: Vectors
     topk: int
     metric: MetricType
     params: SearchParams
+    deadline: Deadline = _NEVER
 
 
 class Searcher:
@@ -40,12 +46,14 @@ class Searcher:
 
         Raises:
             StorageError: a segment cannot be loaded; a short answer is never given.
+            DeadlineExceeded: the query's deadline passed before the last segment's turn came.
         """
         if not segments:
             return None
         metric = query.metric
         parts, width = [], 1
         for segment in segments:
+            query.deadline.check(f"the search of segment {segment.segment_id} of {collection.name}")
             part, live = self._one(collection, segment, query)
             parts.append(part)
             width += min(query.topk, live)
@@ -57,15 +65,17 @@ class Searcher:
     def search_together(
         self, collection: Collection, segments: Sequence[Segment], queries: Sequence[Query]
     ) -> list[TopK | None]:
-        """Search for queries that differ in their vectors alone; the answers are those of one search for each.
+        """Search for queries alike in all but vectors and deadlines; the answers are those of one search for each.
 
         Raises:
             StorageError: a segment cannot be loaded; no query has an answer.
+            DeadlineExceeded: the last of the deadlines passed.
         """
         if len(queries) == 1:
             return [self.search(collection, segments, queries[0])]
         vectors = cast("Vectors", np.concatenate([query.vectors for query in queries]))
-        found = self.search(collection, segments, replace(queries[0], vectors=vectors))
+        latest = max((query.deadline for query in queries), key=lambda deadline: deadline.at)
+        found = self.search(collection, segments, replace(queries[0], vectors=vectors, deadline=latest))
         if found is None:
             return [None] * len(queries)
         ends = np.cumsum([len(query.vectors) for query in queries]).tolist()
@@ -75,7 +85,7 @@ class Searcher:
     def _one(self, collection: Collection, segment: Segment, query: Query) -> tuple[TopK, int]:
         if segment.rows == 0:
             return _nothing(len(query.vectors)), 0  # rows never come back, so it need not be loaded
-        with self._cache.hold(collection, segment) as loaded:
+        with self._cache.hold(collection, segment, query.deadline) as loaded:
             tombstones = loaded.tombstones_at(segment.version)
             live = len(loaded.ids) - tombstones.count
             if live == 0:

@@ -128,12 +128,13 @@ class WriteDefinitions:
         collection = self._find(request.collection_name)
         index_type = limits.check_index_type(request.index_type, collection.metric)
         given = params.build_params(index_type, collection.metric, collection.dimension, request.extra_params)
-        self._collections.create_index(collection, index_type, params.canonical_json(given))
+        self._collections.create_index(collection, index_type, params.canonical_json(given), call.deadline)
         return _ok()
 
     def drop_index(self, call: Call) -> bytes:
         """DropIndex."""
-        self._collections.drop_index(self._find(pb.CollectionName.FromString(call.request).collection_name))
+        collection = self._find(pb.CollectionName.FromString(call.request).collection_name)
+        self._collections.drop_index(collection, call.deadline)
         return _ok()
 
     def create_partition(self, call: Call) -> bytes:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +24,25 @@ T_co = TypeVar("T_co", covariant=True)
 
 MAX_BATCH_ROWS = 256
 """Rows of shares that are done together; one larger share is done alone."""
+
+MAX_AWAY = 64
+"""Threads of a pool that may wait for the folder while others do their work; beyond that they keep their places."""
+
+_of_this_thread = threading.local()
+
+
+@contextmanager
+def away() -> Iterator[None]:
+    """Wait for something else than a processor: while the block lasts, the pool lets another thread work.
+
+    On a thread that belongs to no pool this does nothing.
+    """
+    pool: Pool | None = getattr(_of_this_thread, "pool", None)
+    if pool is None:
+        yield
+    else:
+        with pool.lent():
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +83,10 @@ class Pool:
         self._threads = threads
         self._limit = threads + max_waiting
         self._admitted = 0
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._executor = ThreadPoolExecutor(threads + MAX_AWAY, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._working = 0  # threads that will look for jobs again before they rest
+        self._working = 0  # threads that will look for jobs again before they rest, without those away
+        self._away = 0
         self._new: deque[_Job] = deque()
         self._shares: BatchQueue[_Job] = BatchQueue()
         self._closed = False
@@ -121,7 +142,26 @@ class Pool:
             self._working += 1
             self._executor.submit(self._work)
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """See ``away``; on a thread of this pool."""
+        with self._lock:
+            lent = self._away < MAX_AWAY
+            if lent:
+                self._away += 1
+                self._working -= 1
+                if self._new or self._shares:
+                    self._wake_a_thread()
+        try:
+            yield
+        finally:
+            if lent:
+                with self._lock:
+                    self._away -= 1
+                    self._working += 1
+
     def _work(self) -> None:
+        _of_this_thread.pool = self
         shares_first = False
         while batch := self._next(shares_first):
             if batch[0].share is None:
@@ -134,7 +174,8 @@ class Pool:
     def _next(self, shares_first: bool) -> list[_Job]:
         """A new call or a batch of shares; nothing when this thread may rest."""
         with self._lock:
-            while self._new or self._shares:
+            # More than there should be work after one came back from being away; what it had begun is done.
+            while (self._new or self._shares) and self._working <= self._threads:
                 new = self._new and not (shares_first and self._shares)
                 taken = [self._new.popleft()] if new else self._shares.take(MAX_BATCH_ROWS)
                 if picked := self._picked(taken):

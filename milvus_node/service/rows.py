@@ -10,6 +10,7 @@ from milvus_node.search.segment import read_tombstones
 from milvus_node.service.searches import selected
 from milvus_node.storage.layout import StorageLayout
 from mishards.catalog.snapshot import Collection, Segment
+from mishards.deadline import Deadline
 from mishards.errors import PartitionError, SegmentNotFound
 from mishards.transport.api import Call
 from mishards.wire import limits, names
@@ -38,17 +39,24 @@ class RowCalls:
         segments = selected(collection, [tag] if tag else [])
         if not segments:
             raise EmptyPlace("Collection or partition is empty")
-        vectors, found = self.vectors(collection, segments, np.asarray(request.id_array, dtype=np.int64))
+        wanted = np.asarray(request.id_array, dtype=np.int64)
+        vectors, found = self.vectors(collection, segments, wanted, call.deadline)
         return encode_vectors(vectors if collection.metric.is_binary else vectors.view(np.float32), found)
 
     def vectors(
-        self, collection: Collection, segments: tuple[Segment, ...], wanted: NDArray[np.int64]
+        self, collection: Collection, segments: tuple[Segment, ...], wanted: NDArray[np.int64], deadline: Deadline
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """The stored vectors of these ids, uint8[n, row bytes], and which exist, bool[n]; of duplicates the first."""
+        """The stored vectors of these ids, uint8[n, row bytes], and which exist, bool[n]; of duplicates the first.
+
+        Raises:
+            StorageError: a segment cannot be read.
+            DeadlineExceeded: ``deadline`` passed before the last segment's turn came.
+        """
         row_bytes = collection.metric.vector_bytes(collection.dimension)
         vectors = np.zeros((len(wanted), row_bytes), np.uint8)
         missing = np.ones(len(wanted), np.bool_)
         for segment in segments:
+            deadline.check(f"ids were looked up in segment {segment.segment_id} of {collection.name}")
             places, rows = self._places(segment, wanted, missing)
             if places.size:
                 folder = self._layout.segment(segment.table_id, segment.segment_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import cast
 
@@ -59,7 +59,7 @@ class SearchCalls:
         collection, query = self._checked(envelope, self._catalog.now())
         segments = selected(collection, envelope.partition_tags)
         call.notes["segments"] = len(segments)
-        return self._share(_Wanted(collection, segments, query), envelope.partition_tags)
+        return self._share(_Wanted(collection, segments, _due(query, call)), envelope.partition_tags)
 
     def search_in_files(self, call: Call) -> Share[bytes]:
         """Search over the files named; without names, over the whole collection."""
@@ -69,7 +69,7 @@ class SearchCalls:
         if not request.file_ids:
             collection, query = self._checked(envelope, self._catalog.now())
             call.notes["segments"] = len(collection.segments)
-            return self._share(_Wanted(collection, collection.segments, query), ())
+            return self._share(_Wanted(collection, collection.segments, _due(query, call)), ())
         limits.check_search_files(len(request.file_ids))
         wanted = _numbers(request.file_ids)
         snapshot = self._snapshot_with(wanted, call)
@@ -79,7 +79,7 @@ class SearchCalls:
         if not segments or (strict and not snapshot.segments_by_file.keys() >= set(wanted)):
             raise InvalidFileId("Invalid file id")
         call.notes["segments"] = len(segments)
-        return self._share(_Wanted(collection, segments, query), tuple(wanted))
+        return self._share(_Wanted(collection, segments, _due(query, call)), tuple(wanted))
 
     def _share(self, wanted: _Wanted, place: tuple[str, ...] | tuple[int, ...]) -> Share[bytes]:
         """The search itself, to be done with others over the same ``place`` of the same state of the catalog."""
@@ -121,7 +121,8 @@ class SearchCalls:
     def preload(self, call: Call) -> bytes:
         """PreloadCollection: load what a search would need, past the size of the cache if need be."""
         for collection, segment in self._preloaded(call):
-            with self._cache.hold(collection, segment):
+            call.deadline.check(f"segment {segment.segment_id} of {collection.name} was loaded")
+            with self._cache.hold(collection, segment, call.deadline):
                 pass
         return ok_status().SerializeToString()
 
@@ -141,6 +142,10 @@ class SearchCalls:
         pb.ReLoadSegmentsParam.FromString(call.request)
         self._catalog.now()
         return ok_status().SerializeToString()
+
+
+def _due(query: Query, call: Call) -> Query:
+    return replace(query, deadline=call.deadline)
 
 
 def checked(envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:

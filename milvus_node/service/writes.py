@@ -53,10 +53,10 @@ class WriteCalls:
         """Flush; without names, everything."""
         request = pb.FlushParam.FromString(call.request)
         if not request.collection_name_array:
-            self._flusher.flush_all()
+            self._flusher.flush_all(call.deadline)
         for name in request.collection_name_array:
             self._catalog.known().collection(name)
-            self._flusher.flush(name)
+            self._flusher.flush(name, call.deadline)
         return ok_status().SerializeToString()
 
     def compact(self, call: Call) -> bytes:

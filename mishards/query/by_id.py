@@ -1,6 +1,6 @@
 """SearchByID: the stored vectors are fetched, then searched for.
 
-A node of Milvus 1.1 refuses when there are fewer rows than topk; here the rows are filled up with id -1 instead.
+Where there are fewer rows than topk it is refused, as a node of Milvus 1.1 refuses it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from mishards.errors import MalformedReply, MalformedRequest
+from mishards.errors import MalformedReply, MalformedRequest, TooFewRows
 from mishards.topk import EMPTY_DISTANCE, NO_ID, TopK
 from mishards.transport.api import Call
 from mishards.wire.limits import check_id_count, check_topk
@@ -47,7 +47,7 @@ class SearcherById:
         records = vectors.vectors_data
         found = [place for place, record in enumerate(records) if record.float_data or record.binary_data]
         if not found:
-            return encode_result(_widened(TopK(*_nothing(0, 0)), found, len(records), asked.topk))
+            return encode_result(TopK(*_nothing(len(records), asked.topk)))
         param = pb.SearchParam(
             collection_name=asked.collection_name,
             partition_tag_array=asked.partition_tag_array,
@@ -57,8 +57,10 @@ class SearcherById:
         )
         reply = await self._search(replace(call, method="Search", request=param.SerializeToString()))
         code, rows, answer = decode_result(reply)
-        if code or not rows:
+        if code:
             return reply
+        if not rows or answer.ids.shape[1] != asked.topk:
+            raise TooFewRows
         if rows != len(found):
             raise MalformedReply(f"{len(found)} vectors were searched for, {rows} rows came back")
         return encode_result(_widened(answer, found, len(records), asked.topk))
@@ -67,9 +69,7 @@ class SearcherById:
 def _widened(answer: TopK, places: list[int], rows: int, topk: int) -> TopK:
     """The rows at their places among all rows, each ``topk`` wide."""
     ids, distances = _nothing(rows, topk)
-    width = answer.ids.shape[1]
-    ids[places, :width] = answer.ids
-    distances[places, :width] = answer.distances
+    ids[places], distances[places] = answer.ids, answer.distances
     return TopK(ids, distances)
 
 

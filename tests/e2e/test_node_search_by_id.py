@@ -31,3 +31,21 @@ def test_rows_are_found_near_stored_ones_and_an_unknown_id_has_an_empty_row(tmp_
         assert rows[0] == list(search.ids)
         missing = rpc.call("SearchByID", collection_name="c", topk=3, extra_params=params())
         assert missing.status.error_code == 5
+
+
+def test_fewer_rows_than_asked_for_are_refused_and_so_is_a_place_without_any(tmp_path: Path) -> None:
+    with node(tmp_path) as server, Rpc(server.launch()) as rpc:
+        rpc.call("CreateCollection", collection_name="c", dimension=DIM, index_file_size=16, metric_type=1)
+        asked = {"collection_name": "c", "topk": 3, "extra_params": params()}
+        empty = rpc.call("SearchByID", id_array=[1], **asked)
+        assert (empty.status.error_code, empty.status.reason) == (1, "Collection or partition is empty")
+        rpc.call("CreatePartition", collection_name="c", tag="p")
+        rpc.call("Insert", collection_name="c", row_record_array=records(gaussian(2, DIM)), row_id_array=[1, 2])
+        rpc.call("Flush", collection_name_array=["c"])
+        enough = rpc.call("SearchByID", id_array=[1], **asked)
+        assert (enough.status.error_code, list(enough.ids)[::2]) == (0, [1, -1])  # one placeholder is a column too
+        for narrower in ({"topk": 4}, {"partition_tag_array": ["p"]}):
+            few = rpc.call("SearchByID", id_array=[1, 9], **{**asked, **narrower})
+            assert (few.status.error_code, few.status.reason) == (1, "result doesn't match id count")
+        unknown = rpc.call("SearchByID", id_array=[8, 9], **asked)
+        assert (unknown.status.error_code, unknown.row_num, list(unknown.ids)) == (0, 2, [-1] * 6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from milvus_node.index.factory import build
 from milvus_node.index.file import save
 from milvus_node.search.cache import SegmentCache
 from milvus_node.search.searcher import Query, Searcher
-from milvus_node.search.segment import load_segment, read_tombstones
+from milvus_node.search.segment import LoadedSegment, load_segment, read_tombstones
 from milvus_node.storage.layout import StorageLayout
 from mishards.catalog.records import FileRecord, FileType, TableRecord
 from mishards.catalog.snapshot import Collection, Segment
+from mishards.deadline import Deadline
+from mishards.errors import DeadlineExceeded
 from mishards.kinds import IndexType, MetricType
 from mishards.topk import EMPTY_DISTANCE, NO_ID, TopK
 
@@ -274,3 +277,33 @@ def test_a_damaged_raw_file_is_named_and_never_served(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     with pytest.raises(SegmentDamaged, match=r"1\.rv"):
         shelf.search(floats(1), 1)
+
+
+def test_a_search_whose_deadline_passed_loads_and_searches_nothing_more(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for number in range(3):
+        shelf.add([number], floats(1))
+    deadline = Deadline.after(30)
+    loaded: list[str] = []
+
+    def load(collection: Collection, segment: Segment) -> LoadedSegment:
+        loaded.append(segment.segment_id)
+        if len(loaded) == 2:
+            object.__setattr__(deadline, "at", 0.0)  # the deadline passes while the second segment is loaded
+        return load_segment(shelf.layout, collection, segment)
+
+    query = Query(floats(1), 1, MetricType.L2, SearchParams(), deadline)
+    with pytest.raises(DeadlineExceeded, match="before the search of segment 3 of words"):
+        Searcher(SegmentCache(load, 1 << 30)).search(shelf.collection, shelf.segments, query)
+    assert loaded == ["1", "2"]
+
+
+def test_searches_done_together_go_on_until_the_last_of_their_deadlines(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.add([1, 2, 3], floats(3))
+    query = Query(floats(1), 2, MetricType.L2, SearchParams())
+    late, early = replace(query, deadline=Deadline.after(60)), replace(query, deadline=Deadline(0.0))
+    both = shelf.searcher.search_together(shelf.collection, shelf.segments, [early, late])
+    assert [found is not None and found.ids.shape for found in both] == [(1, 2), (1, 2)]
+    with pytest.raises(DeadlineExceeded):
+        shelf.searcher.search_together(shelf.collection, shelf.segments, [early, early])

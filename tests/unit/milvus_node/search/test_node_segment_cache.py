@@ -16,6 +16,8 @@ from milvus_node.errors import SegmentMissing
 from milvus_node.search.cache import SegmentCache, key_of
 from mishards.catalog.records import FileRecord, FileType
 from mishards.catalog.snapshot import Collection, Segment
+from mishards.deadline import Deadline
+from mishards.errors import DeadlineExceeded
 
 WAIT_S = 20.0
 ANY = cast("Collection", None)
@@ -88,6 +90,38 @@ def test_many_who_want_a_segment_at_once_share_one_load(loader: Loader) -> None:
         for each in uses:
             each.result(WAIT_S)
     assert loader.loads == ["a"]
+
+
+def test_who_waits_for_the_load_of_another_goes_at_the_deadline_and_the_load_goes_on(loader: Loader) -> None:
+    cache = SegmentCache(loader, 100)
+    loader.free.clear()
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(use, cache, segment("a"))
+        eventually(lambda: loader.loads, WAIT_S, "it is being loaded")
+        late = cache.hold(ANY, segment("a"), Deadline.after(0.02))
+        with pytest.raises(DeadlineExceeded, match="segment a of table words was still being loaded"):
+            late.__enter__()
+        loader.free.set()
+        loading.result(WAIT_S)
+    use(cache, segment("a"))
+    assert loader.loads == ["a"]
+
+
+def test_a_thread_is_away_while_it_loads_or_waits_and_not_while_it_searches(loader: Loader) -> None:
+    steps: list[str] = []
+
+    @contextmanager
+    def away() -> Iterator[None]:
+        steps.append("away")
+        yield
+        steps.append("back")
+
+    cache = SegmentCache(loader, 100, away)
+    with cache.hold(ANY, segment("a")):
+        steps.append("search")
+    with cache.hold(ANY, segment("a")):
+        steps.append("search")
+    assert steps == ["away", "back", "search", "search"]
 
 
 def test_a_load_that_fails_fails_everyone_who_waits_and_the_next_one_tries_again(loader: Loader) -> None:

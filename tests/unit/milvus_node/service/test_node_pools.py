@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness.waiting import eventually_async
-from milvus_node.service.pools import Pool
+from milvus_node.service import pools
+from milvus_node.service.pools import Pool, away
 from mishards.errors import Overloaded, ShuttingDown
 
 WAIT_S = 20.0
@@ -144,3 +145,70 @@ async def test_a_refused_call_never_runs(pool: Pool, work: Work) -> None:
     await asyncio.gather(*tasks)
     await empties(pool)
     assert refused.begun == 0
+
+
+def away_until(free: threading.Event) -> str:
+    with away():
+        assert free.wait(WAIT_S)
+    return "back"
+
+
+async def test_others_work_in_the_place_of_a_thread_that_is_away(pool: Pool, work: Work) -> None:
+    free = threading.Event()
+    waiting = asyncio.create_task(pool.run(lambda: away_until(free)))
+    work.free.set()
+    assert (await asyncio.wait_for(pool.run(work), WAIT_S)).startswith("search")
+    assert not waiting.done()
+    free.set()
+    assert await waiting == "back"
+
+    async def all_rest() -> bool:
+        return pool._working == pool._away == 0
+
+    await eventually_async(all_rest, WAIT_S, "every thread rests")
+
+
+async def test_a_pool_whose_threads_came_back_rests_none_that_is_needed_and_works_on_no_more_than_before() -> None:
+    pool, free, at_once = Pool("search", 1, 200), threading.Event(), [0, 0]
+    lock = threading.Lock()
+
+    def step() -> None:
+        with lock:
+            at_once[0] += 1
+            at_once[1] = max(at_once)
+        with lock:
+            at_once[0] -= 1
+
+    gone = [asyncio.create_task(pool.run(lambda: away_until(free))) for _ in range(5)]
+    steps = [asyncio.create_task(pool.run(step)) for _ in range(100)]
+    free.set()
+    await asyncio.wait_for(asyncio.gather(*gone, *steps), WAIT_S)
+    assert at_once[1] <= 6  # those that came back end what they had begun
+    alone = [asyncio.create_task(pool.run(step)) for _ in range(100)]
+    at_once[1] = 0
+    await asyncio.wait_for(asyncio.gather(*alone), WAIT_S)
+    assert at_once[1] == 1
+    pool.close()
+
+
+async def test_no_more_threads_are_away_than_may_be(monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
+    monkeypatch.setattr(pools, "MAX_AWAY", 1)
+    pool, free = Pool("search", 1, 10), threading.Event()
+    gone = [asyncio.create_task(pool.run(lambda: away_until(free))) for _ in range(2)]
+    work.free.set()
+    late = asyncio.create_task(pool.run(work))
+
+    async def all_stand_still() -> bool:
+        return pool._away == 1 and pool._working == 1 and pool.admitted == 3
+
+    await eventually_async(all_stand_still, WAIT_S, "one is away, one keeps its place")
+    assert work.begun == 0
+    free.set()
+    assert await asyncio.wait_for(asyncio.gather(*gone), WAIT_S) == ["back", "back"]
+    await asyncio.wait_for(late, WAIT_S)
+    pool.close()
+
+
+def test_a_thread_of_no_pool_just_waits() -> None:
+    with away():
+        assert threading.current_thread() is threading.main_thread()

@@ -219,6 +219,26 @@ async def test_a_search_by_ids_answers_a_row_an_id_with_nothing_for_unknown_ones
         assert len(reply.ids) == 12
 
 
+@pytest.mark.parametrize(("ids", "topk"), [([3, 999], 2000), ([999, 998], 3)])
+async def test_a_search_by_ids_among_too_few_rows_is_refused_unless_no_id_is_known(ids: list[int], topk: int) -> None:
+    async with running_cluster(readers=2) as cluster:
+        await filled(cluster)
+        for name in cluster.nodes:
+            WithVectors(cluster, name)
+        asked = pb.SearchByIDParam(
+            collection_name="words",
+            id_array=ids,
+            topk=topk,
+            extra_params=[pb.KeyValuePair(key="params", value="{}")],
+        )
+        reply = await cluster.call("SearchByID", asked)
+        assert isinstance(reply, pb.TopKQueryResult)
+        if 3 in ids:
+            assert (reply.status.error_code, reply.status.reason) == (1, "result doesn't match id count")
+        else:
+            assert (reply.row_num, list(reply.ids)) == (2, [-1] * 6)
+
+
 async def test_preload_goes_to_every_owner_and_to_nobody_else() -> None:
     async with running_cluster(readers=3, replicas=2) as cluster:
         await filled(cluster)
