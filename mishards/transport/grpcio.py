@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from mishards.deadline import Deadline
-from mishards.errors import MishardsError, NodeUnavailable, RpcStatus, StartError
+from mishards.errors import MishardsError, NodeTimeout, NodeUnavailable, RpcStatus, StartError
 from mishards.transport.api import SERVICE, Call, Channel, Handler, Metadata, Server, ServerOptions
 from mishards.transport.status import error_of, status_of
 
@@ -138,11 +138,14 @@ class _GrpcioChannel:
         return self._address
 
     async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
+        timeout_s = deadline.timeout()
+        if timeout_s == 0:  # which grpcio takes for none
+            raise NodeTimeout(self._address, "the deadline passed before it was asked", sent=False)
         stub = self._calls.get(method)
         if stub is None:
             stub = self._calls[method] = self._channel.unary_unary(_PREFIX + method)
         try:
-            reply: bytes = await stub(request, timeout=deadline.timeout(), metadata=tuple(metadata))
+            reply: bytes = await stub(request, timeout=timeout_s, metadata=tuple(metadata))
         except grpc.aio.AioRpcError as error:
             raise self._translated(error) from error
         except grpc.aio.UsageError as error:
