@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from milvus_node.config import load_options
 from milvus_node.roles import Role
 from mishards.errors import MishardsError
 from mishards.logs.output import set_up
+from mishards.transport.loop import run_on
 
 _FLAGS = {
     "role": "role",
@@ -60,7 +60,7 @@ def serve(file: Path | None, **given: str | None) -> None:
         from milvus_node.server import run
 
         logging.getLogger(__name__).info("faiss %s", report())
-        asyncio.run(run(options))
+        run_on(options.loop, run(options))
     except MishardsError as error:
         click.echo(f"milvus-node: {error}", err=True)
         sys.exit(1)

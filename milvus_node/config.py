@@ -12,6 +12,8 @@ from milvus_node.roles import Role
 from mishards.logs.options import LogOptions
 from mishards.options import Loaded, about, environment_layer, file_layer, flag_layer, load
 from mishards.tracing.options import TracingOptions
+from mishards.transport.choice import DEFAULT, TRANSPORTS
+from mishards.transport.loop import LOOPS
 
 ENVIRONMENT_PREFIX = "MILVUS_NODE"
 
@@ -81,6 +83,8 @@ class NodeOptions:
         default="", metadata=about("URI of the metadata database; empty is SQLite in storage.path", secret=False)
     )
     discovery: str = field(default="", metadata=about("URI where this node announces itself; empty is nowhere"))
+    transport: str = field(default=DEFAULT, metadata=about("what speaks gRPC", choices=TRANSPORTS))
+    loop: str = field(default="auto", metadata=about("event loop; auto is uvloop where it is installed", choices=LOOPS))
     drain_s: float = field(default=8.0, metadata=about("longest wait for calls under way when stopping", minimum=0))
     storage: StorageOptions = field(default_factory=StorageOptions)
     wal: WalOptions = field(default_factory=WalOptions)

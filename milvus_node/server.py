@@ -20,7 +20,7 @@ from mishards.rest.health import health_routes
 from mishards.rest.server import HttpServer
 from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import Handler, Server, ServerOptions
-from mishards.transport.grpcio import GrpcioTransport
+from mishards.transport.choice import transport_of
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ async def run(options: NodeOptions) -> None:
 def _servers(options: NodeOptions, handler: Handler, metrics: Route, stopping: asyncio.Event) -> list[Server]:
     """The gRPC server, and after it the HTTP server where there is to be one."""
     limit = options.calls.max_message_bytes
-    grpc = GrpcioTransport().server(handler, ServerOptions(address=options.address, max_message_bytes=limit))
+    transport = transport_of(options.transport)
+    grpc = transport.server(handler, ServerOptions(address=options.address, max_message_bytes=limit))
     if not options.http_address:
         return [grpc]
 

@@ -51,7 +51,7 @@ from mishards.service.methods import Parts, entries
 from mishards.service.readiness import Readiness
 from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import ServerOptions, Transport
-from mishards.transport.grpcio import GrpcioTransport
+from mishards.transport.choice import transport_of
 
 if TYPE_CHECKING:
     from mishards.tracing.handler import CallTracer  # imports opentracing
@@ -85,7 +85,8 @@ def edges_of(options: RouterOptions) -> Edges:
     """The edges that the options name; nothing connects yet. Raises ConfigError and PluginError."""
     reader = CatalogReader(open_engine(options.metadata.uri))
     tracer = call_tracer_for(options.tracing, "mishards")
-    return Edges(GrpcioTransport(), reader.read, discovery_for(options.discovery.uri), reader.close, tracer)
+    transport = transport_of(options.network.transport)
+    return Edges(transport, reader.read, discovery_for(options.discovery.uri), reader.close, tracer)
 
 
 class Router:

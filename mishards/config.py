@@ -18,6 +18,8 @@ from mishards.options import Given, Layer, Loaded, about, environment_layer, fil
 from mishards.query.options import RoutingOptions, SearchOptions
 from mishards.service.admission import AdmissionOptions
 from mishards.tracing.options import TracingOptions
+from mishards.transport.choice import DEFAULT, TRANSPORTS
+from mishards.transport.loop import LOOPS
 
 ENVIRONMENT_PREFIX = "MISHARDS"
 
@@ -29,6 +31,10 @@ class NetworkOptions:
     address: str = field(default="127.0.0.1:19530", metadata=about("where to listen for gRPC; port 0 is any free one"))
     http_address: str = field(default="127.0.0.1:19121", metadata=about("where to listen for HTTP; empty is nowhere"))
     reuse_port: bool = field(default=False, metadata=about("share the gRPC port with other routers of this machine"))
+    transport: str = field(
+        default=DEFAULT, metadata=about("what speaks gRPC, to clients and to nodes", choices=TRANSPORTS)
+    )
+    loop: str = field(default="auto", metadata=about("event loop; auto is uvloop where it is installed", choices=LOOPS))
     drain_ms: int = field(default=5_000, metadata=about("time for calls under way to end when stopping", minimum=0))
 
 

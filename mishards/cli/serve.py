@@ -53,10 +53,11 @@ def serve(file: Path | None, **flags: object) -> Exit:
     quiet_libraries()
     from mishards.assembly import Router, edges_of
     from mishards.logs.output import set_up
+    from mishards.transport.loop import run_on
 
     options = _loaded(file, flags).options
     set_up(options.log)
-    asyncio.run(_serve(Router(options, edges_of(options))))
+    run_on(options.network.loop, _serve(Router(options, edges_of(options))))
     return Exit.OK
 
 

@@ -18,7 +18,7 @@ from mishards.local.client import Client, get_json
 from mishards.local.progress import step
 from mishards.local.sample import load_sample
 from mishards.local.words import COLLECTION, Neighbour, Words
-from mishards.transport.grpcio import GrpcioTransport
+from mishards.transport.choice import transport_of
 
 SHOWN_WORDS = ("king", "france", "guitar", "monday", "coffee", "winter")
 """Words whose nearest are short enough for a table of 80 columns."""
@@ -40,7 +40,7 @@ async def show_sample(address: str, http_address: str, console: Console) -> None
 
     Raises SampleFailed or NodeError where the cluster does not answer as it should.
     """
-    channel = GrpcioTransport().channel(address)
+    channel = transport_of().channel(address)
     try:
         words = Words(Client(channel), load_sample())
         await _load(words, console)

@@ -7,8 +7,10 @@ from mishards.transport.api import Transport
 TRANSPORTS = ("h2", "grpcio")
 """Our own HTTP/2, and grpcio."""
 
+DEFAULT = "grpcio"
 
-def transport_of(name: str) -> Transport:
+
+def transport_of(name: str = DEFAULT) -> Transport:
     """The transport of a name in ``TRANSPORTS``."""
     if name == "grpcio":
         from mishards.transport.grpcio import GrpcioTransport

@@ -26,7 +26,9 @@ def run_on(loop: str, main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(main)
     if not installed:
         main.close()
-        raise ConfigError("loop is uvloop, which is not installed; install mishards[uvloop] or choose another loop")
+        raise ConfigError(
+            "the loop is to be uvloop, which is not installed; install mishards[uvloop] or choose another loop"
+        )
     import uvloop
 
     result: T = uvloop.run(main)
