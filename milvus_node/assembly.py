@@ -58,6 +58,9 @@ log = logging.getLogger(__name__)
 _MILVUS_LOG = "mxlog.meta"
 """A file that a Milvus 1.x server always has beside its log."""
 
+_PROBES = frozenset({"Cmd"})
+"""What every router asks again and again."""
+
 _ORPHAN_GRACE_S = 0.0
 """At its start the writable node is alone with the folder: what the catalog does not name is garbage."""
 
@@ -92,7 +95,7 @@ class Node:
         self._running = RunningCalls()
         self.dropped_spans: Callable[[], int] = lambda: 0
         """How many spans of traces were lost."""
-        self._events, access_log = Events(), AccessLog(options.log)
+        self._events, access_log = Events(), AccessLog(options.log, _PROBES)
         self._ended = (access_log.ended, self._events.ended)
         self.metrics = registry_of([self._events, metrics.NodeState(self._watched(access_log))])
         self._lock: FolderLock | None = None

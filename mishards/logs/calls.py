@@ -110,21 +110,25 @@ class AccessLog:
     numbers that it asks for, is never written.
     """
 
-    def __init__(self, options: LogOptions) -> None:
+    def __init__(self, options: LogOptions, quiet: frozenset[str] = frozenset()) -> None:
+        """``quiet`` methods are logged at level debug, unless they fail."""
         self._on = options.requests
+        self._quiet = quiet
         self._samplers = {True: Sampler(options.requests_per_s), False: Sampler(options.requests_per_s)}
         self.skipped = 0
         """Lines not written since the start."""
 
     def ended(self, served: Served) -> None:
         """Write the line of a call, or leave it out."""
-        if not (self._on and log.isEnabledFor(logging.INFO)):
+        succeeded = served.code == Code.SUCCESS
+        level = logging.DEBUG if succeeded and served.call.method in self._quiet else logging.INFO
+        if not (self._on and log.isEnabledFor(level)):
             return
-        sampler = self._samplers[served.code == Code.SUCCESS]
+        sampler = self._samplers[succeeded]
         if not sampler.admits(time.monotonic()):
             self.skipped += 1
             return
-        log.info("rpc %s", Facts(facts_of(served, sampler.skipped)))
+        log.log(level, "rpc %s", Facts(facts_of(served, sampler.skipped)))
         sampler.skipped = 0
 
 

@@ -24,9 +24,9 @@ class CallMetrics(Collector):
         self._stages = Durations(declared.STAGE_SECONDS)
         self._partial = Counts(declared.PARTIAL)
         self._events = {
-            "retries": Counts(declared.RETRIES),
-            "failovers": Counts(declared.FAILOVERS),
-            "hedges": Counts(declared.HEDGES),
+            "retries": Counts(declared.RETRIES, "Search"),
+            "failovers": Counts(declared.FAILOVERS, "Search"),
+            "hedges": Counts(declared.HEDGES, "Search"),
         }
         self._nodes = Durations(declared.NODE_SECONDS)
         self.is_known: Callable[[str], bool] = lambda _: True

@@ -21,9 +21,10 @@ Labels = tuple[str, ...]
 class Counts:
     """Counters of one metric."""
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Metric, *expected: str) -> None:
+        """``expected`` labels are shown from the start, at 0, so that their first event is seen as a rise."""
         self.metric = metric
-        self._values: dict[Labels, float] = {} if metric.labels else {(): 0.0}
+        self._values: dict[Labels, float] = {} if len(expected) < len(metric.labels) else {expected: 0.0}
         self._lock = threading.Lock()
 
     def add(self, *labels: str, amount: float = 1.0) -> None:

@@ -1,0 +1,93 @@
+"""A private Prometheus, and its tool that checks metrics and rules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from harness.ports import free_port
+from harness.processes import Program, find_program
+
+_HTTP_OK = 200
+
+
+def promtool(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run promtool, with ``text`` on its standard input."""
+    command = [find_program("promtool") or "promtool", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+
+
+class Prometheus(Program):
+    """A server that scrapes every second."""
+
+    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], rules: Path | None = None) -> None:
+        """Describe a server that keeps its data in ``folder``; ``jobs`` are its targets, by the name of the job."""
+        self.url = f"http://127.0.0.1:{free_port()}"
+        configuration = folder / "prometheus.yml"
+        configuration.write_text(
+            json.dumps(
+                {
+                    "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                    "rule_files": [str(rules)] if rules else [],
+                    "scrape_configs": [
+                        {"job_name": name, "static_configs": [{"targets": list(targets)}]}
+                        for name, targets in jobs.items()
+                    ],
+                }
+            ),
+            encoding="utf-8",
+        )
+        command = [
+            find_program("prometheus") or "prometheus",
+            f"--config.file={configuration}",
+            f"--storage.tsdb.path={folder / 'prometheus'}",
+            f"--web.listen-address={self.url.removeprefix('http://')}",
+        ]
+        super().__init__("prometheus", command, folder)
+
+    @staticmethod
+    def missing() -> str:
+        """Return what is not installed, or nothing."""
+        both = find_program("prometheus") and find_program("promtool")
+        return "" if both else "Prometheus is not installed (Debian: prometheus)"
+
+    def launch(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        self.start(self.ready)
+
+    def ready(self) -> bool:
+        """Does it serve?"""
+        try:
+            return httpx.get(f"{self.url}/-/ready", timeout=2).status_code == _HTTP_OK
+        except httpx.TransportError:
+            return False
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The series that an expression gives now.
+
+        Raises:
+            AssertionError: Prometheus refuses it.
+        """
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10).json()
+        if answer["status"] != "success":
+            raise AssertionError(f"{expression}: {answer['error']}")
+        data = answer["data"]
+        return [data] if data["resultType"] == "scalar" else list(data["result"])
+
+    def value(self, expression: str) -> float | None:
+        """The one value of an expression; None where it has none now."""
+        found = self.query(expression)
+        return float(found[0]["value"][1]) if found else None
+
+    def alerts(self) -> dict[str, set[str]]:
+        """The states of the alerts that are pending or firing, by name."""
+        found: dict[str, set[str]] = {}
+        answer = httpx.get(f"{self.url}/api/v1/alerts", timeout=10).json()
+        for alert in answer["data"]["alerts"]:
+            found.setdefault(alert["labels"]["alertname"], set()).add(alert["state"])
+        return found
