@@ -29,6 +29,7 @@ from mishards.query.prepare import Preparation, Wanted
 from mishards.query.snapshots import Snapshots
 from mishards.query.unflushed import Mark
 from mishards.query.writer import Growing, WriterLeg
+from mishards.tracing import spans
 from mishards.transport.api import Call
 from mishards.wire.results import scan_result
 
@@ -110,8 +111,9 @@ class GrowingSearch:
         if wanted.level is not Consistency.STRONG:
             ask, deadline = self._leg.growing_now, deadline.earlier(self._options.metadata_wait_ms / 1000)
         try:
-            with _of_the_writer():
-                found = await ask(wanted.envelope.raw, wanted.position, metadata, deadline)
+            with _of_the_writer(), notes.stage("search_growing"):
+                spans.tag(position=wanted.position)
+                found = await ask(wanted.envelope.raw, wanted.position, spans.injected(metadata), deadline)
         except StaleRoute:
             return None
         if mark is not None:
