@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from milvus_node.announce import Activity
 from milvus_node.catalog import NodeCatalog
 from milvus_node.config import NodeOptions
 from milvus_node.ids import IdGenerator
@@ -93,10 +94,11 @@ class Node:
             info=Pool("info", calls.info_threads, calls.max_waiting),
         )
         self._running = RunningCalls()
+        self.activity = Activity(lambda: bool(self._running.names(without="Cmd")))
         self.dropped_spans: Callable[[], int] = lambda: 0
         """How many spans of traces were lost."""
         self._events, access_log = Events(), AccessLog(options.log, _PROBES)
-        self._ended = (access_log.ended, self._events.ended)
+        self._ended = (access_log.ended, self._events.ended, self.activity.ended)
         self.metrics = registry_of([self._events, metrics.NodeState(self._watched(access_log))])
         self._lock: FolderLock | None = None
         self._writable: WritableCatalog | None = None
@@ -209,7 +211,12 @@ class Node:
             SearchCalls(catalog, searcher, self.cache),
             SearchByIdCalls(catalog, rows, searcher),
             rows,
-            Commands(self._options.role.value, lambda: self._running.names(without="Cmd"), self._settings),
+            Commands(
+                self._options.role.value,
+                lambda: self._running.names(without="Cmd"),
+                self._settings,
+                self.activity.warmed.set,
+            ),
         )
 
     def close(self) -> None:

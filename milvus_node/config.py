@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from milvus_node.announce import AnnounceOptions
 from milvus_node.ingest.maintenance import MaintenanceOptions
 from milvus_node.roles import Role
 from mishards.logs.options import LogOptions
@@ -83,6 +84,7 @@ class NodeOptions:
         default="", metadata=about("URI of the metadata database; empty is SQLite in storage.path", secret=False)
     )
     discovery: str = field(default="", metadata=about("URI where this node announces itself; empty is nowhere"))
+    announce: AnnounceOptions = field(default_factory=AnnounceOptions)
     transport: str = field(default=DEFAULT, metadata=about("what speaks gRPC", choices=TRANSPORTS))
     loop: str = field(default="auto", metadata=about("event loop; auto is uvloop where it is installed", choices=LOOPS))
     drain_s: float = field(default=8.0, metadata=about("longest wait for calls under way when stopping", minimum=0))

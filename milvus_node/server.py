@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 
 from starlette.routing import Route
 
+from milvus_node.announce import Participation
 from milvus_node.assembly import Node
 from milvus_node.config import NodeOptions
+from milvus_node.roles import Role
 from milvus_node.service.commands import CAPABILITIES
 from milvus_node.service.stages import staged
-from mishards.discovery.api import Announcer, NodeRecord, NodeRole, NodeState
+from mishards.discovery.api import NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import announcer_for
 from mishards.metrics.exposition import metrics_route
 from mishards.rest.application import api_routes, application
@@ -46,20 +49,44 @@ async def run(options: NodeOptions) -> None:
         if tracer is not None:
             node.dropped_spans = lambda: tracer.counts.dropped + tracer.counts.failed
         handler = dispatcher if tracer is None else tracer.around(staged(dispatcher))
-        servers = _servers(options, handler, metrics_route(node.metrics), stopping)
+        part = Participation(announcer, options.announce, node.activity)
+        servers = _servers(options, handler, metrics_route(node.metrics), lambda: _problems(part, stopping))
         try:
             addresses = [await server.start() for server in servers]
             log.info("listening on %s", ", ".join(addresses))
-            await _serve(options, announcer, addresses[0], stopping)
+            await part.join(record_of(options, addresses[0]))
+            print(f"ready {addresses[0]}", flush=True)  # noqa: T201 - the line that a supervisor waits for
+            log.info("serving role=%s address=%s", options.role.value, addresses[0])
+            await part.take_part(stopping)
         finally:
             await asyncio.gather(*(server.stop(options.drain_s) for server in servers))
+            await part.leave()
     finally:
         await asyncio.to_thread(node.close)
         if tracer is not None:
             await asyncio.to_thread(tracer.close, _FLUSH_S)
 
 
-def _servers(options: NodeOptions, handler: Handler, metrics: Route, stopping: asyncio.Event) -> list[Server]:
+def record_of(options: NodeOptions, bound: str) -> NodeRecord:
+    """What a node announces at first. A writable one is ready at once: nobody does its work while it warms up."""
+    return NodeRecord(
+        name=options.name or bound,
+        role=NodeRole(options.role.value),
+        address=options.announce.reachable(bound),
+        weight=options.announce.weight,
+        zone=options.announce.zone,
+        state=NodeState.JOINING if options.role is Role.READONLY else NodeState.READY,
+        capabilities=frozenset(CAPABILITIES),
+    )
+
+
+def _problems(part: Participation, stopping: asyncio.Event) -> list[str]:
+    if stopping.is_set():
+        return ["this node is stopping"]
+    return ["this node is joining: routers load what it will hold"] if part.is_joining else []
+
+
+def _servers(options: NodeOptions, handler: Handler, metrics: Route, problems: Callable[[], list[str]]) -> list[Server]:
     """The gRPC server, and after it the HTTP server where there is to be one."""
     limit = options.calls.max_message_bytes
     transport = transport_of(options.transport)
@@ -67,28 +94,5 @@ def _servers(options: NodeOptions, handler: Handler, metrics: Route, stopping: a
     if not options.http_address:
         return [grpc]
 
-    def problems() -> list[str]:
-        return ["this node is stopping"] if stopping.is_set() else []
-
     routes = [*health_routes(problems, warnings=list), metrics, *api_routes(handler, limit)]
     return [grpc, HttpServer(application(routes), options.http_address)]
-
-
-async def _serve(options: NodeOptions, announcer: Announcer | None, address: str, stopping: asyncio.Event) -> None:
-    record = NodeRecord(
-        name=options.name or address,
-        role=NodeRole(options.role.value),
-        address=address,
-        state=NodeState.READY,
-        capabilities=frozenset(CAPABILITIES),
-    )
-    if announcer is not None:
-        await asyncio.to_thread(announcer.announce, record)
-    try:
-        print(f"ready {address}", flush=True)  # noqa: T201 - the line that a supervisor waits for
-        log.info("serving role=%s address=%s", options.role.value, address)
-        await stopping.wait()
-        log.info("stopping")
-    finally:
-        if announcer is not None:
-            await asyncio.to_thread(announcer.withdraw)

@@ -11,23 +11,37 @@ from milvus_node.roles import Role
 from milvus_node.settings.store import Settings
 from mishards.errors import CommandError
 from mishards.transport.api import Call
-from mishards.wire.extensions import CAPABILITIES_COMMAND, GROWING, REVISION, STRICT_FILES
+from mishards.wire.extensions import (
+    CAPABILITIES_COMMAND,
+    GROWING,
+    JOINING,
+    REVISION,
+    STRICT_FILES,
+    WARMED_COMMAND,
+)
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
 
 SERVER_VERSION = "1.1.0"
 """What ``version`` answers: the protocol served, which clients check; not the version of this program."""
 
-CAPABILITIES = (REVISION, STRICT_FILES)
+CAPABILITIES = (JOINING, REVISION, STRICT_FILES)
 """Extensions of the protocol that a node of any role has; a writable one has ``GROWING`` too."""
 
 
 class Commands:
     """Answers ``Cmd``. Safe from any thread."""
 
-    def __init__(self, role: str, running: Callable[[], list[str]], settings: Settings) -> None:
-        """``running`` lists the calls under way."""
+    def __init__(
+        self,
+        role: str,
+        running: Callable[[], list[str]],
+        settings: Settings,
+        warmed: Callable[[], None],
+    ) -> None:
+        """``running`` lists the calls under way; ``warmed`` is called when a router says that this node is warm."""
         self._settings = settings
+        self._warmed = warmed
         capabilities = (*CAPABILITIES, GROWING) if role == Role.WRITABLE.value else CAPABILITIES
         self._fixed: Mapping[str, Callable[[], str]] = {
             "version": lambda: SERVER_VERSION,
@@ -54,6 +68,9 @@ class Commands:
             self._check(text, well_formed=len(words) == 3 and "." in words[1])
             self._settings.set(words[1], words[2])
             return ""
+        if text == WARMED_COMMAND:
+            self._warmed()
+            return "OK"
         answer = self._fixed.get(text)
         return "Unknown command" if answer is None else answer()
 
