@@ -13,7 +13,7 @@ from mishards.cli.serve import check_config, plugins, serve
 from mishards.local.command import local_command
 
 
-@click.group(epilog=EXIT_CODES)
+@click.group("mishards", epilog=EXIT_CODES)
 @click.version_option(package_name="mishards")
 def main() -> None:
     """Sharding middleware for vector search: many nodes, one Milvus 1.1 server."""
