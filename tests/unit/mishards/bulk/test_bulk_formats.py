@@ -7,10 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +17,10 @@ from mishards.bulk.sources import extra
 from mishards.bulk.sources.api import Block, ReadOptions
 from mishards.bulk.sources.opening import open_source
 from mishards.errors import SourceError
+
+h5py = pytest.importorskip("h5py")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 
 IDS = {".npy": "", ".fvecs": "", ".bvecs": "", ".npz": "ids", ".hdf5": "ids", ".h5": "ids"}
 """What the ids are called by format; empty is a file of their own, and the others call them ``id``."""
