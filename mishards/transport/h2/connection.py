@@ -124,6 +124,7 @@ class Connection(Controlled[S]):
             self.reset(stream, ErrorCode.STREAM_CLOSED)
         elif self.is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"DATA on stream {stream_id}, which nobody has opened")
-        elif not self.was_reset(stream_id):
+        else:
             self.nuisance()
-            self.send_reset(stream_id, ErrorCode.STREAM_CLOSED)
+            if not self.was_reset(stream_id):
+                self.send_reset(stream_id, ErrorCode.STREAM_CLOSED)

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 _LINGER_S = 5.0
 """How long a closed connection may take to be rid of its last bytes."""
 
+_LAST_WORDS_S = 1.0
+"""How long a peer that broke the protocol has to read why it is cut off."""
+
 _TCP_KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
@@ -90,7 +93,7 @@ class Link(asyncio.Protocol):
         except ConnectionFault as fault:
             log.info("connection ended with %s: %s", fault.error_code.name, fault)
             self.outbox.write(frames.goaway(self.last_peer_stream(), fault.error_code, str(fault)))
-            self.close(f"it broke the protocol: {fault}")
+            self._part(f"it broke the protocol: {fault}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in self._timers.values():
@@ -117,6 +120,17 @@ class Link(asyncio.Protocol):
         if self.transport is not None:
             self.transport.close()
             self.after(_LINGER_S, "linger", lambda: self.abort(reason))
+
+    def _part(self, reason: str) -> None:
+        """Close, but go on reading for a while: unread bytes would make the kernel drop the GOAWAY on its way."""
+        transport = self.transport
+        if transport is None or not transport.can_write_eof():
+            self.close(reason)
+            return
+        self.outbox.flush()
+        self._end(reason)
+        transport.write_eof()
+        self.after(_LAST_WORDS_S, "linger", lambda: self.abort(reason))
 
     def abort(self, reason: str) -> None:
         """Close without a further word."""
