@@ -50,7 +50,7 @@ from mishards.service.http import router_routes
 from mishards.service.methods import Parts, entries
 from mishards.service.readiness import Readiness
 from mishards.tracing.select import call_tracer_for
-from mishards.transport.api import ServerOptions, Transport
+from mishards.transport.api import Handler, Server, ServerOptions, Transport
 from mishards.transport.choice import transport_of
 
 if TYPE_CHECKING:
@@ -139,17 +139,17 @@ class Router:
             edges.dropped_spans,
         )
         self.metrics = registry_of([calls, metrics.RouterState(watched)])
-        network = options.network
-        self._server = edges.transport.server(
-            handler,
-            ServerOptions(
-                network.address, max_message_bytes=options.admission.max_message_bytes, reuse_port=network.reuse_port
-            ),
-        )
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
-        api = api_routes(handler, options.admission.max_message_bytes)
-        http = application([*router_routes(self.readiness, self.explainer), metrics_route(self.metrics), *api])
-        self._http = HttpServer(http, network.http_address) if network.http_address else None
+        self._server, self._http = self._servers(handler)
+
+    def _servers(self, handler: Handler) -> tuple[Server, HttpServer | None]:
+        network, limit = self._options.network, self._options.admission.max_message_bytes
+        options = ServerOptions(network.address, max_message_bytes=limit, reuse_port=network.reuse_port)
+        server = self._edges.transport.server(handler, options)
+        if not network.http_address:
+            return server, None
+        own = [*router_routes(self.readiness, self.explainer), metrics_route(self.metrics)]
+        return server, HttpServer(application([*own, *api_routes(handler, limit)]), network.http_address)
 
     async def start(self) -> str:
         """Listen and begin to follow catalog and discovery; return the bound ``host:port``.
