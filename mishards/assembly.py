@@ -137,6 +137,7 @@ class Router:
             spreads,
             lambda: access_log.skipped,
             edges.dropped_spans,
+            {"fleet-probe": lambda: self.fleet.looked_at, "joiners": lambda: self._joiners.looked_at},
         )
         self.metrics = registry_of([calls, metrics.RouterState(watched)])
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import Metric as Family
@@ -35,7 +35,9 @@ class Parts:
     readiness: Readiness
     spreads: Spreads
     log_skipped: Callable[[], int]
-    dropped_spans: Callable[[], int] = lambda: 0
+    dropped_spans: Callable[[], int]
+    rounds: Mapping[str, Callable[[], float]]
+    """When each loop of the event loop last came round, in monotonic seconds."""
 
 
 class RouterState(Collector):
@@ -105,11 +107,10 @@ class RouterState(Collector):
         return node is not None and node.usable
 
     def _loops(self) -> Iterator[Family]:
-        cache, fleet, watch = self._parts.cache, self._parts.fleet, self._parts.watch
-        yield single(declared.DISCOVERY_UP, watch.error is None)
-        now = time.monotonic()
-        ages = [(("fleet-probe",), now - fleet.looked_at), (("catalog-refresh",), now - cache.read_at)]
-        yield family(declared.LOOP_AGE, ages)
+        cache, now = self._parts.cache, time.monotonic()
+        yield single(declared.DISCOVERY_UP, self._parts.watch.error is None)
+        ages = [((name,), now - came_round()) for name, came_round in self._parts.rounds.items()]
+        yield family(declared.LOOP_AGE, [*ages, (("catalog-refresh",), now - cache.read_at)])
         yield family(declared.LOOP_FAILURES, [(("catalog-refresh",), cache.failures)])
 
 

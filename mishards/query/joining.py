@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Sequence
 
 from mishards.catalog.snapshot import Collection, Segment, Snapshot
@@ -51,6 +52,8 @@ class Joiners:
         self._routes = routes
         self._task: asyncio.Task[None] | None = None
         self._warming: dict[NodeRecord, asyncio.Task[None]] = {}
+        self.looked_at = time.monotonic()
+        """When the loop last looked for joining nodes."""
 
     def start(self) -> None:
         """Begin to look for joining nodes."""
@@ -64,6 +67,7 @@ class Joiners:
 
     async def _run(self) -> None:
         while True:
+            self.looked_at = time.monotonic()
             joining = {record for record in self._fleet.membership.joining if JOINING in record.capabilities}
             for record in self._warming.keys() - joining:
                 self._warming.pop(record).cancel()

@@ -134,6 +134,11 @@ async def test_the_breaker_of_a_node_is_in_one_state(cluster: InProcessCluster) 
     assert states == {"new": 0, "up": 1, "down": 0}
 
 
+async def test_every_loop_shows_when_it_last_came_round(cluster: InProcessCluster) -> None:
+    for loop in ("fleet-probe", "joiners", "catalog-refresh"):
+        assert (shown(cluster, "mishards_loop_age_seconds", loop=loop) or 0) >= 0
+
+
 async def test_a_database_or_discovery_that_is_away_shows(cluster: InProcessCluster) -> None:
     assert shown(cluster, "mishards_snapshot_refreshes_total", result="failed") == 0
     cluster.world.away = True
@@ -147,7 +152,7 @@ async def test_a_database_or_discovery_that_is_away_shows(cluster: InProcessClus
 
 def state_of(router: Router, cache: SnapshotCache, admission: Admission) -> CollectorRegistry:
     spreads = Spreads(lambda *_: defaultdict(tuple), lambda _: 1)
-    parts = Parts(router.fleet, cache, router._watch, admission, router.readiness, spreads, lambda: 3, lambda: 4)
+    parts = Parts(router.fleet, cache, router._watch, admission, router.readiness, spreads, lambda: 3, lambda: 4, {})
     return registry_of([RouterState(parts)])
 
 
