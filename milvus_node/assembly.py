@@ -120,6 +120,10 @@ class Node:
             return Dispatcher(routes, self._running, WRITES, self._ended)
         return Dispatcher({**routes, **self._open_for_writing(reads.searches)}, self._running, ended=self._ended)
 
+    def warnings(self) -> list[str]:
+        """What is wrong although calls are served."""
+        return self._layout.damaged.texts
+
     def _watched(self, access_log: AccessLog) -> metrics.Parts:
         return metrics.Parts(
             self._options.role.value,
@@ -208,7 +212,7 @@ class Node:
         rows = RowCalls(catalog, self._layout)
         return ReadCalls(
             ReadDefinitions(catalog),
-            SearchCalls(catalog, searcher, self.cache),
+            SearchCalls(catalog, searcher, self.cache, self._layout.damaged.forget),
             SearchByIdCalls(catalog, rows, searcher),
             rows,
             Commands(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from starlette.routing import Route
 
@@ -50,7 +50,8 @@ async def run(options: NodeOptions) -> None:
             node.dropped_spans = lambda: tracer.counts.dropped + tracer.counts.failed
         handler = dispatcher if tracer is None else tracer.around(staged(dispatcher))
         part = Participation(announcer, options.announce, node.activity)
-        servers = _servers(options, handler, metrics_route(node.metrics), lambda: _problems(part, stopping))
+        health = health_routes(lambda: _problems(part, stopping), node.warnings)
+        servers = _servers(options, handler, [*health, metrics_route(node.metrics)])
         try:
             addresses = [await server.start() for server in servers]
             log.info("listening on %s", ", ".join(addresses))
@@ -86,13 +87,11 @@ def _problems(part: Participation, stopping: asyncio.Event) -> list[str]:
     return ["this node is joining: routers load what it will hold"] if part.is_joining else []
 
 
-def _servers(options: NodeOptions, handler: Handler, metrics: Route, problems: Callable[[], list[str]]) -> list[Server]:
+def _servers(options: NodeOptions, handler: Handler, routes: Sequence[Route]) -> list[Server]:
     """The gRPC server, and after it the HTTP server where there is to be one."""
     limit = options.calls.max_message_bytes
     transport = transport_of(options.transport)
     grpc = transport.server(handler, ServerOptions(address=options.address, max_message_bytes=limit))
     if not options.http_address:
         return [grpc]
-
-    routes = [*health_routes(problems, warnings=list), metrics, *api_routes(handler, limit)]
-    return [grpc, HttpServer(application(routes), options.http_address)]
+    return [grpc, HttpServer(application([*routes, *api_routes(handler, limit)]), options.http_address)]

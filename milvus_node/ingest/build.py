@@ -48,8 +48,9 @@ class IndexBuilder:
     def _built(self, name: str, segment: Segment) -> bool:
         collection = self._parts.catalog.known().collection(name)
         folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
-        vectors = stored_vectors(folder, collection)
-        vectors.verify()
+        with self._parts.layout.damaged.watch(folder.path):
+            vectors = stored_vectors(folder, collection)
+            vectors.verify()
         params = BuildParams.of(json.loads(collection.index_params))
         index = prepare(collection.index_type.on_the_wire, collection.metric, vectors, params)
         file_id = self._parts.ids.one()

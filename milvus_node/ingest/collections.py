@@ -150,7 +150,7 @@ class CollectionWriter:
         """Merge the raw segments of every partition into segments of about ``index_file_size``."""
         collection = self._parts.catalog.known().collection(name)
         for partition in collection.partitions:
-            raw = _raw(partition)
+            raw = self._mergeable(partition)
             for group in forced_merges(_candidates(raw.values()), collection.table.index_file_size):
                 self._rewriter.merge(name, [raw[segment_id] for segment_id in group])
 
@@ -158,9 +158,19 @@ class CollectionWriter:
         """Merge small raw segments of the same size layer."""
         collection = self._parts.catalog.known().collection(name)
         for partition in collection.partitions:
-            raw = _raw(partition)
+            raw = self._mergeable(partition)
             for group in background_merges(_candidates(raw.values()), collection.table.index_file_size):
                 self._rewriter.merge(name, [raw[segment_id] for segment_id in group])
+
+    def _mergeable(self, partition: Partition) -> dict[str, Segment]:
+        """The raw segments of a partition without those that are damaged, by id."""
+        layout = self._parts.layout
+        return {
+            s.segment_id: s
+            for s in partition.segments
+            if s.file.file_type == FileType.RAW
+            and not layout.damaged.has(layout.segment(s.table_id, s.segment_id).path)
+        }
 
     def _queue_all(self, name: str) -> None:
         collection = self._parts.catalog.known().collection(name)
@@ -183,10 +193,6 @@ class CollectionWriter:
                 failures.append(str(error))
         if failures:
             raise BuildFailed("; ".join(sorted(set(failures))))
-
-
-def _raw(partition: Partition) -> dict[str, Segment]:
-    return {s.segment_id: s for s in partition.segments if s.file.file_type == FileType.RAW}
 
 
 def _candidates(segments: Iterable[Segment]) -> list[Candidate]:

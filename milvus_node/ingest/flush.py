@@ -15,9 +15,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from milvus_node.errors import StorageError
+from milvus_node.errors import SegmentDamaged, SegmentMissing, StorageError
 from milvus_node.ingest.buffer import CollectionBuffer, Ids, RowBytes
+from milvus_node.ingest.known_ids import KnownIds
 from milvus_node.ingest.parts import WriteParts
+from milvus_node.storage import owed_deletes
 from milvus_node.storage.segment_folder import SegmentFolder
 from mishards.catalog.files import Deletion, NewFile
 from mishards.catalog.records import FileType
@@ -63,6 +65,7 @@ class Flusher:
 
     def __init__(self, parts: WriteParts) -> None:
         self._parts = parts
+        self._known = KnownIds()
         self._offered: WeakKeyDictionary[CollectionBuffer, list[_Written]] = WeakKeyDictionary()
         """Segments that the catalog may name or not, its answer being lost; under the collection's structure lock."""
 
@@ -163,20 +166,37 @@ class Flusher:
                 size = ids[rows].nbytes + vectors[rows].nbytes
                 written.append(_Written(table_id, folder, size, len(ids[rows])))
                 folder.write_raw(ids[rows], vectors[rows])
+                self._known.learn(folder.segment_id, ids[rows])
 
     def _bury(self, partition: Partition, ids: Ids) -> list[Deletion]:
         """Write tombstones for rows of these ids in every segment of the partition."""
         deletions = []
         for segment in partition.segments:
-            folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
-            stored = folder.read_ids()
-            hits = np.flatnonzero(np.isin(stored, ids))
-            if not hits.size:
+            if self._known.exclude(segment.segment_id, ids):
                 continue
-            dead = np.union1d(folder.read_deleted(), hits.astype(np.int32))
-            folder.write_deleted(dead)
-            deletions.append(Deletion(segment.table_id, segment.segment_id, len(stored) - len(dead)))
+            folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
+            try:
+                left = self._bury_in(folder, ids)
+            except (SegmentDamaged, SegmentMissing) as error:
+                if not folder.path.is_dir():
+                    raise  # the folder is away, rather than this segment damaged
+                log.warning("deletes are kept beside a damaged segment: %s", error)
+                owed_deletes.add(folder.path, ids)
+                left = segment.rows  # not known; the new version makes nodes that have it in memory look
+            if left is not None:
+                deletions.append(Deletion(segment.table_id, segment.segment_id, left))
         return deletions
+
+    def _bury_in(self, folder: SegmentFolder, ids: Ids) -> int | None:
+        """Write tombstones into one segment, and return its live rows; None when it has no such row."""
+        stored = folder.read_ids()
+        self._known.learn(folder.segment_id, stored)
+        hits = np.flatnonzero(np.isin(stored, ids))
+        if not hits.size:
+            return None
+        dead = np.union1d(folder.read_deleted(stored), hits.astype(np.int32))
+        folder.write_deleted(dead)
+        return len(stored) - len(dead)
 
     def _cut_log(self) -> None:
         # In this order: what enters log and buffer after the first question is above the answer to it.

@@ -97,7 +97,8 @@ class Maintenance:
         definition = self._parts.catalog.known().collection(name).table
         for segment in self._builder.waiting(name):
             key = segment.segment_id, definition.engine_type, definition.index_params
-            if key in self._unbuildable:
+            folder = self._parts.layout.segment(segment.table_id, segment.segment_id)
+            if key in self._unbuildable or self._parts.layout.damaged.has(folder.path):
                 continue
             try:
                 self._builder.build(name, segment)

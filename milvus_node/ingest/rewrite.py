@@ -87,7 +87,8 @@ class Rewriter:
         collection = self._parts.catalog.known().collection(name)
         if _still_there(collection, segments) is None:
             return False  # superseded before its turn came, so its files may be gone
-        sources = [self._read(segment) for segment in segments]
+        row_bytes = collection.metric.vector_bytes(collection.dimension)
+        sources = [self._read(segment, row_bytes) for segment in segments]
         new = _Rewritten(
             self._parts.layout.segment(segments[0].table_id, self._parts.ids.one()),
             segments[0].table_id,
@@ -97,18 +98,20 @@ class Rewriter:
         done = False
         try:
             if new.rows:
-                _write(new.folder, sources, collection.metric.vector_bytes(collection.dimension))
+                _write(new.folder, sources, row_bytes)
             done = self._commit(name, sources, new)
         finally:
             if not new.named:
                 remove_unnamed(new.folder)
         return done
 
-    def _read(self, segment: Segment) -> _Source:
+    def _read(self, segment: Segment, row_bytes: int) -> _Source:
         folder = self._folder(segment)
-        ids = folder.read_ids()
-        live = np.ones(len(ids), np.bool_)
-        live[folder.read_deleted()] = False
+        with self._parts.layout.damaged.watch(folder.path):
+            ids = folder.read_ids()
+            folder.stored_vectors(np.uint8, row_bytes).verify()
+            live = np.ones(len(ids), np.bool_)
+            live[folder.read_deleted(ids)] = False
         return _Source(segment, folder, ids, np.flatnonzero(live))
 
     def _commit(self, name: str, sources: Sequence[_Source], new: _Rewritten) -> bool:
@@ -160,7 +163,6 @@ def _kept_vectors(sources: Sequence[_Source], row_bytes: int) -> Iterator[NDArra
     """The vectors of the rows that are kept, a block at a time."""
     for source in sources:
         vectors = source.folder.stored_vectors(np.uint8, row_bytes)
-        vectors.verify()
         for start, block in blocks(vectors):
             first, last = np.searchsorted(source.kept, (start, start + len(block)))
             yield block if last - first == len(block) else block[source.kept[first:last] - start]

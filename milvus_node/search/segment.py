@@ -63,16 +63,16 @@ class LoadedSegment:
         if self._tombstones.version < version:
             with self._refreshing:
                 if self._tombstones.version < version:
-                    self._tombstones = read_tombstones(self._folder, len(self.ids), version)
+                    self._tombstones = read_tombstones(self._folder, self.ids, version)
         return self._tombstones
 
 
-def read_tombstones(folder: SegmentFolder, rows: int, version: int) -> Tombstones:
-    """The deleted rows on disk; they are at least as new as ``version``."""
-    deleted = folder.read_deleted()
+def read_tombstones(folder: SegmentFolder, ids: NDArray[np.int64], version: int) -> Tombstones:
+    """The deleted rows on disk of the segment with these ``ids``; they are at least as new as ``version``."""
+    deleted = folder.read_deleted(ids)
     if not len(deleted):
         return Tombstones(version, None, 0)
-    mask = np.zeros(rows, np.bool_)
+    mask = np.zeros(len(ids), np.bool_)
     mask[deleted] = True
     return Tombstones(version, mask, int(np.count_nonzero(mask)))
 
@@ -86,9 +86,10 @@ def load_segment(layout: StorageLayout, collection: Collection, segment: Segment
         SegmentMissing, SegmentDamaged: the raw files are missing or damaged too; the message names them.
     """
     folder = layout.segment(segment.table_id, segment.segment_id)
-    ids = folder.read_ids()
-    index = _index(folder, collection, segment, len(ids))
-    tombstones = read_tombstones(folder, len(ids), segment.version)
+    with layout.damaged.watch(folder.path):
+        ids = folder.read_ids()
+        index = _index(folder, collection, segment, len(ids))
+        tombstones = read_tombstones(folder, ids, segment.version)
     return LoadedSegment(folder, ids, index, tombstones)
 
 

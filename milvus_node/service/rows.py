@@ -73,7 +73,7 @@ class RowCalls:
         folder = self._layout.segment(segment.table_id, segment.segment_id)
         ids = folder.read_ids()
         candidates = np.flatnonzero(np.isin(ids, wanted[missing]))
-        mask = read_tombstones(folder, len(ids), segment.version).mask if candidates.size else None
+        mask = read_tombstones(folder, ids, segment.version).mask if candidates.size else None
         if mask is not None:
             candidates = candidates[~mask[candidates]]
         first_row: dict[int, int] = {}
@@ -99,5 +99,5 @@ class RowCalls:
     def _live_ids(self, segment: Segment) -> NDArray[np.int64]:
         folder = self._layout.segment(segment.table_id, segment.segment_id)
         ids = folder.read_ids()
-        mask = read_tombstones(folder, len(ids), segment.version).mask
+        mask = read_tombstones(folder, ids, segment.version).mask
         return ids if mask is None else ids[~mask]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import cast
@@ -46,7 +46,11 @@ class _Wanted:
 class SearchCalls:
     """The calls that search; any role serves them. Safe from any thread."""
 
-    def __init__(self, catalog: NodeCatalog, searcher: Searcher, cache: SegmentCache) -> None:
+    def __init__(
+        self, catalog: NodeCatalog, searcher: Searcher, cache: SegmentCache, reload: Callable[[], None] = lambda: None
+    ) -> None:
+        """``reload`` is called by ReloadSegments: what was found damaged is to be read again."""
+        self._reload = reload
         self._catalog = catalog
         self._searcher = searcher
         self._cache = cache
@@ -138,8 +142,9 @@ class SearchCalls:
         return [(collection, segment) for segment in selected(collection, list(request.partition_tag_array))]
 
     def reload_segments(self, call: Call) -> bytes:
-        """ReloadSegments: take notice of deletes now instead of at the next look at the catalog."""
+        """ReloadSegments: take notice of deletes, and of repaired files, now instead of at the next look."""
         pb.ReLoadSegmentsParam.FromString(call.request)
+        self._reload()
         self._catalog.now()
         return ok_status().SerializeToString()
 

@@ -8,9 +8,10 @@ Nothing that a client or the catalog says becomes a path before ``checked_name``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from milvus_node.storage.damage import DamagedSegments
 from milvus_node.storage.names import checked_name
 from milvus_node.storage.segment_folder import SegmentFolder
 
@@ -21,6 +22,8 @@ class StorageLayout:
 
     root: Path
     bloom_filters: bool = True
+    damaged: DamagedSegments = field(default_factory=DamagedSegments, compare=False, repr=False)
+    """What was found damaged below ``root``."""
 
     @property
     def lock_path(self) -> Path:

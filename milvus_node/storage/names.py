@@ -8,12 +8,13 @@ from milvus_node.errors import StorageError
 
 DELETED_DOCS = "deleted_docs"
 BLOOM_FILTER = "bloom_filter"
+OWED = "mishards_owed"
 VECTORS_SUFFIX = ".rv"
 IDS_SUFFIX = ".uid"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
 _MAX_NAME_BYTES = 255  # of one path component, on every Linux file system
-_RESERVED = frozenset({DELETED_DOCS, BLOOM_FILTER})
+_RESERVED = frozenset({DELETED_DOCS, BLOOM_FILTER, OWED})
 
 
 def checked_name(kind: str, name: str) -> str:

@@ -3,6 +3,7 @@
     <segment_id>.rv    vectors               written once
     <segment_id>.uid   ids                   written once
     deleted_docs       deleted row offsets   replaced by every delete
+    mishards_owed      see ``owed_deletes``  while there are any
     bloom_filter       for Milvus servers    written once, see ``bloom_filter``
     <file_id>          an index              written once
     <any other>.sum    its checksum, see ``checksums``; none for bloom_filter, which Milvus servers change in place
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_node.errors import SegmentDamaged, SegmentMissing
-from milvus_node.storage import checksums, raw_segment
+from milvus_node.storage import checksums, owed_deletes, raw_segment
 from milvus_node.storage.bloom_filter import bloom_filter_of
 from milvus_node.storage.file_io import BytesLike, make_folder, storage_errors
 from milvus_node.storage.names import BLOOM_FILTER, DELETED_DOCS, IDS_SUFFIX, VECTORS_SUFFIX, checked_file_id
@@ -126,8 +127,11 @@ class SegmentFolder:
 
     # --- deleted rows ----------------------------------------------------------------------------------------
 
-    def read_deleted(self) -> npt.NDArray[np.int32]:
-        """Read the offsets of deleted rows, ``int32[m]``, sorted, each once."""
+    def read_deleted(self, ids: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int32]:
+        """Read the offsets of deleted rows, ``int32[m]``, sorted, each once, with those of deletes that are owed.
+
+        ``ids`` are the segment's where the caller has them.
+        """
         path = self.path / DELETED_DOCS
         try:
             payload = raw_segment.read_payload(path)
@@ -139,10 +143,14 @@ class SegmentFolder:
         offsets = np.unique(payload.view(np.int32))
         if len(offsets) and not 0 <= offsets[0] <= offsets[-1] < rows:
             raise SegmentDamaged(f"{path} is damaged: offsets {offsets[0]}..{offsets[-1]} in a segment of {rows} rows")
+        owed = owed_deletes.read(self.path)
+        if len(owed):
+            rows_owed = np.flatnonzero(np.isin(self.read_ids() if ids is None else ids, owed))
+            offsets = np.union1d(offsets, rows_owed.astype(np.int32))
         return offsets
 
     def write_deleted(self, offsets: npt.NDArray[np.integer[Any]]) -> None:
-        """Replace the deleted rows by ``offsets``: all of them, not only new ones."""
+        """Replace the deleted rows by ``offsets``: all of them, not only new ones, and those that are owed."""
         rows = self.row_count()
         unique = np.unique(offsets)
         if len(unique) and not 0 <= unique[0] <= unique[-1] < rows:
@@ -150,6 +158,7 @@ class SegmentFolder:
         with Staging(self.path) as staging:
             self._stage_replacement(staging, DELETED_DOCS, raw_segment.framed(unique.astype(np.int32)))
             staging.publish()
+        owed_deletes.settle(self.path)
 
     # --- index files -----------------------------------------------------------------------------------------
 

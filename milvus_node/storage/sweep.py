@@ -17,7 +17,7 @@ from milvus_node.errors import StorageError
 from milvus_node.storage.checksums import SUFFIX
 from milvus_node.storage.file_io import storage_errors
 from milvus_node.storage.layout import StorageLayout
-from milvus_node.storage.names import BLOOM_FILTER, DELETED_DOCS, IDS_SUFFIX, VECTORS_SUFFIX, checked_name
+from milvus_node.storage.names import BLOOM_FILTER, DELETED_DOCS, IDS_SUFFIX, OWED, VECTORS_SUFFIX, checked_name
 from milvus_node.storage.staging import is_temporary
 
 _DIGITS = re.compile(r"[0-9]+")
@@ -89,7 +89,7 @@ def removals(found: Iterable[ListedSegment], named: Collection[FileKey], before:
 def _is_recognised(segment_id: str, name: str) -> bool:
     """Does this storage give ``name`` to a file of the segment?"""
     data = name.removesuffix(SUFFIX)
-    raw = (segment_id + VECTORS_SUFFIX, segment_id + IDS_SUFFIX, DELETED_DOCS, BLOOM_FILTER)
+    raw = (segment_id + VECTORS_SUFFIX, segment_id + IDS_SUFFIX, DELETED_DOCS, BLOOM_FILTER, OWED)
     return data in raw or _DIGITS.fullmatch(data) is not None or is_temporary(name)
 
 

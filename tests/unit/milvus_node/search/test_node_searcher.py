@@ -195,9 +195,9 @@ def test_tombstones_are_read_again_when_the_version_moves_and_only_then(
     shelf.add([1, 2, 3], np.zeros((3, DIMENSION), np.float32))
     reads: list[int] = []
 
-    def counted(folder: Any, rows: int, version: int) -> Any:
+    def counted(folder: Any, ids: Any, version: int) -> Any:
         reads.append(version)
-        return read_tombstones(folder, rows, version)
+        return read_tombstones(folder, ids, version)
 
     monkeypatch.setattr("milvus_node.search.segment.read_tombstones", counted)
 

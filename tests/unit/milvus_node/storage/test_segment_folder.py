@@ -253,7 +253,7 @@ def test_no_crash_point_of_a_delete_makes_the_segment_look_damaged(
 ) -> None:
     """Stop before every rename and unlink in turn; old or new rows are read, nothing else."""
     real = {"replace": Path.replace, "unlink": Path.unlink}
-    for crash_at in range(4):  # one unlink, two renames, none
+    for crash_at in range(5):  # an unlink, two renames, another unlink, none
         segment.write_deleted(np.array([0]))
         steps = 0
 
@@ -267,7 +267,7 @@ def test_no_crash_point_of_a_delete_makes_the_segment_look_damaged(
         with monkeypatch.context() as patch, ExitStack() as stack:
             patch.setattr(Path, "replace", partialmethod(lambda *args: step("replace", *args)))
             patch.setattr(Path, "unlink", partialmethod(lambda *args, **kw: step("unlink", *args, **kw)))
-            if crash_at < 3:
+            if crash_at < 4:
                 stack.enter_context(pytest.raises(StorageError, match="the machine stopped"))
             segment.write_deleted(np.array([0, 1]))
         assert segment.read_deleted().tolist() == ([0] if crash_at < 2 else [0, 1])
