@@ -23,7 +23,7 @@ _LINGER_S = 5.0
 """How long a closed connection may take to be rid of its last bytes."""
 
 _LAST_WORDS_S = 1.0
-"""How long a peer that broke the protocol has to read why it is cut off."""
+"""How long a peer has to read what was written before the end, and to close."""
 
 _TCP_KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
@@ -93,7 +93,7 @@ class Link(asyncio.Protocol):
         except ConnectionFault as fault:
             log.info("connection ended with %s: %s", fault.error_code.name, fault)
             self.outbox.write(frames.goaway(self.last_peer_stream(), fault.error_code, str(fault)))
-            self._part(f"it broke the protocol: {fault}")
+            self.part(f"it broke the protocol: {fault}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in self._timers.values():
@@ -121,8 +121,11 @@ class Link(asyncio.Protocol):
             self.transport.close()
             self.after(_LINGER_S, "linger", lambda: self.abort(reason))
 
-    def _part(self, reason: str) -> None:
-        """Close, but go on reading for a while: unread bytes would make the kernel drop the GOAWAY on its way."""
+    def part(self, reason: str) -> None:
+        """Write what is ready and close, but read on until the peer closes too, for a while.
+
+        Bytes that nobody reads would make the kernel drop what is still on its way to the peer.
+        """
         transport = self.transport
         if transport is None or not transport.can_write_eof():
             self.close(reason)

@@ -14,7 +14,7 @@ from mishards.transport.h2.sockets import listen, remove_socket
 from mishards.transport.h2.timers import Deadlines
 
 _UNWIND_S = 2.0
-"""For cancelled handlers to end, after the grace."""
+"""For cancelled handlers and closed connections to end, after the grace."""
 _POLL_S = 0.01
 
 
@@ -59,7 +59,9 @@ class H2Server:
             await self._until(lambda: not service.connections and not service.running, grace_s)
         for connection in list(service.connections):
             connection.cut()
-        await self._until(lambda: not service.running, _UNWIND_S)
+        await self._until(lambda: not service.connections and not service.running, _UNWIND_S)
+        for connection in list(service.connections):
+            connection.abort("the server has stopped")
         service.deadlines.close()
 
     @staticmethod

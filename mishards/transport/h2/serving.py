@@ -57,7 +57,7 @@ class ServedConnection(Handling):
         if b" HTTP/1." not in data[:1024].partition(b"\r\n")[0]:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not the preface of HTTP/2")
         self.outbox.write(_HTTP1)
-        self.close("it speaks HTTP/1")
+        self.part("it speaks HTTP/1")
 
     def settings_changed(self, values: dict[int, int]) -> None:
         self.call_off("preface")
@@ -73,6 +73,9 @@ class ServedConnection(Handling):
         self.streams.clear()
         for stream in streams:
             self.cancel(stream)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self.service.connections.discard(self)
 
     # --- draining ---
@@ -97,15 +100,17 @@ class ServedConnection(Handling):
 
     def stream_over(self) -> None:
         if self._refusing and not self.streams and not self.closed:
-            self.close("it was drained")
+            self.part("it was drained")
 
     def cut(self) -> None:
         """End what is under way, and close."""
+        if self.closed:
+            return
         self._refusing = True
         self.outbox.write(frames.goaway(self._newest, ErrorCode.NO_ERROR))
         for stream in list(self.streams.values()):
             self.answer(stream, Answer(status=RpcStatus.UNAVAILABLE, message="the server is stopping"))
-        self.close("the server is stopping")
+        self.part("the server is stopping")
 
     # --- requests ---
 
