@@ -24,6 +24,10 @@ REQUEST_ID = "request_id"
 X_REQUEST_ID = "x-request-id"
 """The same as most others name it; accepted and answered beside it."""
 
+_KEYS = (REQUEST_ID, X_REQUEST_ID)
+
+_NAMES: dict[int, str] = {code: code.name for code in Code}
+
 _ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -43,7 +47,7 @@ class Served:
         """The code by its name."""
         if self.code is None:
             return "CANCELLED"
-        return self.code.name if isinstance(self.code, Code) else str(self.code)
+        return _NAMES.get(self.code) or str(int(self.code))
 
 
 Ended = Callable[[Served], None]
@@ -63,8 +67,8 @@ class RequestIds:
         for key, value in call.metadata:
             if key == REQUEST_ID or (key == X_REQUEST_ID and not given):
                 given = value
-        request_id = given if _ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers):x}"
-        others = [(key, value) for key, value in call.metadata if key not in (REQUEST_ID, X_REQUEST_ID)]
+        request_id = given if given and _ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers):x}"
+        others = [entry for entry in call.metadata if entry[0] not in _KEYS]
         call.metadata = (*others, (REQUEST_ID, request_id))
         call.reply_metadata += ((REQUEST_ID, request_id), (X_REQUEST_ID, request_id))
         return request_id

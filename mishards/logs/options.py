@@ -30,5 +30,5 @@ class LogOptions:
     files_kept: int = field(default=5, metadata=about("rotated files kept", minimum=1, maximum=1000))
     requests: bool = field(default=True, metadata=about("one line a request"))
     requests_per_s: int = field(
-        default=500, metadata=about("more requests in a second, and the lines are a sample; 0 is no limit", minimum=0)
+        default=200, metadata=about("more requests in a second, and the lines are a sample; 0 is no limit", minimum=0)
     )

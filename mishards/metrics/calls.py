@@ -12,7 +12,7 @@ from mishards.metrics import router as declared
 from mishards.metrics.instruments import Counts, Durations
 from mishards.wire.replies import METHODS
 
-_STAGES = tuple((stage, f"{stage}_ms") for stage in ("get_routing", "do_search", "do_merge"))
+_STAGES = ("get_routing", "do_search", "do_merge")
 
 
 class CallMetrics(Collector):
@@ -22,6 +22,7 @@ class CallMetrics(Collector):
         self._requests = Counts(declared.REQUESTS)
         self._seconds = Durations(declared.REQUEST_SECONDS)
         self._stages = Durations(declared.STAGE_SECONDS)
+        self._stage = [(f"{stage}_ms", self._stages.of(stage)) for stage in _STAGES]
         self._partial = Counts(declared.PARTIAL)
         self._events = {
             "retries": Counts(declared.RETRIES, "Search"),
@@ -40,13 +41,13 @@ class CallMetrics(Collector):
         notes = served.call.notes
         if not notes:
             return
-        for stage, key in _STAGES:
+        for key, buckets in self._stage:
             milliseconds = notes.get(key)
             if isinstance(milliseconds, float):
-                self._stages.add(milliseconds / 1000, stage)
+                buckets.add(milliseconds / 1000)
         for event, counts in self._events.items():
             number = notes.get(event)
-            if isinstance(number, int) and number:
+            if number and isinstance(number, int):
                 counts.add(method, amount=number)
         if "missing" in notes:
             self._partial.add()

@@ -39,12 +39,28 @@ class Counts:
         return family(self.metric, values)
 
 
-class _Buckets:
-    __slots__ = ("counts", "total")
+class Buckets:
+    """One histogram."""
 
-    def __init__(self, bounds: int) -> None:
-        self.counts = [0] * (bounds + 1)
+    __slots__ = ("_bounds", "_lock", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._lock = threading.Lock()
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Note how long something took."""
+        place = bisect_left(self._bounds, seconds)
+        with self._lock:
+            self.counts[place] += 1
+            self.total += seconds
+
+    def read(self) -> tuple[list[int], float]:
+        """What each bucket has alone, and the sum of all."""
+        with self._lock:
+            return list(self.counts), self.total
 
 
 class Durations:
@@ -53,17 +69,20 @@ class Durations:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self._bounds = metric.buckets
-        self._children: dict[Labels, _Buckets] = {}
+        self._children: dict[Labels, Buckets] = {}
         self._lock = threading.Lock()
+
+    def of(self, *labels: str) -> Buckets:
+        """The histogram of these labels; who adds to it often may keep it."""
+        child = self._children.get(labels)
+        if child is None:
+            with self._lock:
+                child = self._children.setdefault(labels, Buckets(self._bounds))
+        return child
 
     def add(self, seconds: float, *labels: str) -> None:
         """Note how long something took."""
-        with self._lock:
-            child = self._children.get(labels)
-            if child is None:
-                child = self._children[labels] = _Buckets(len(self._bounds))
-            child.counts[bisect_left(self._bounds, seconds)] += 1
-            child.total += seconds
+        self.of(*labels).add(seconds)
 
     def keep(self, wanted: Callable[[Labels], bool]) -> None:
         """Forget the others: what they measured is gone."""
@@ -76,8 +95,9 @@ class Durations:
         shown = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
         names = [f"{bound:g}" for bound in self._bounds] + ["+Inf"]
         with self._lock:
-            children = [(labels, list(child.counts), child.total) for labels, child in self._children.items()]
-        for labels, counts, total in children:
+            children = list(self._children.items())
+        for labels, child in children:
+            counts, total = child.read()
             shown.add_metric(labels, list(zip(names, map(float, accumulate(counts)), strict=True)), total)
         return shown
 
