@@ -90,3 +90,10 @@ def test_every_alert_is_tested() -> None:
     alerts = re.findall(r"- alert: (\w+)", (PROMETHEUS / "alerts.yml").read_text(encoding="utf-8"))
     tested = re.findall(r"- name: (\w+)", (PROMETHEUS / "alerts_test.yml").read_text(encoding="utf-8"))
     assert sorted(alerts) == sorted(tested)
+
+
+def test_every_metric_is_described() -> None:
+    described = (PROMETHEUS / "README.md").read_text(encoding="utf-8").splitlines()
+    for metric in (*router_metrics.ALL, *node_metrics.ALL):
+        line = f"| `{metric.name}` | {metric.kind.value} | {', '.join(metric.labels)} | {metric.help} |"
+        assert line in described, f"deploy/prometheus/README.md should have the line {line}"
