@@ -10,6 +10,8 @@ Options (in the query):
     ``tls``: ``on`` or ``off``; on where a file is named. ``ca``: a file with whom to trust, default the system's.
     ``cert``, ``key``: files that prove who we are.
     ``user``: a user of etcd, and ``password_file`` or ``password_env``, the file or the variable with the password.
+    Where etcd wants certificates of clients too (``--client-cert-auth``), these must have no common name: its HTTP
+    interface refuses them otherwise.
 
 The key ``PREFIX/<name>`` holds a node's record under a lease. A key that was put by hand may have none: it is a node
 like the others, for as long as it is there.
