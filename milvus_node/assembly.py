@@ -95,6 +95,8 @@ class Node:
         )
         self._running = RunningCalls()
         self.activity = Activity(lambda: bool(self._running.names(without="Cmd")))
+        self.leader_epoch: Callable[[], int] = lambda: 0
+        """The epoch in which this node may write; 0 where none is elected."""
         self.dropped_spans: Callable[[], int] = lambda: 0
         """How many spans of traces were lost."""
         self._events, access_log = Events(), AccessLog(options.log, _PROBES)
@@ -133,6 +135,7 @@ class Node:
             lambda: self._parts,
             lambda: self._maintenance.loops if self._maintenance else (),
             lambda: access_log.skipped,
+            leader_epoch=lambda: self.leader_epoch(),
             dropped_spans=lambda: self.dropped_spans(),
         )
 

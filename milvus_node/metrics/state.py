@@ -35,8 +35,8 @@ class Parts:
     writing: Callable[[], WriteParts | None]
     loops: Callable[[], Sequence[Loop]]
     log_skipped: Callable[[], int]
-    leader_epoch: Callable[[], int] = lambda: 0
-    dropped_spans: Callable[[], int] = lambda: 0
+    leader_epoch: Callable[[], int]
+    dropped_spans: Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,14 @@ import pytest
 import yaml
 
 from harness.fleet import NAME, QUERIES, Fleet
+from harness.milvus1.client import search_param
 from harness.processes import Program
 from harness.prometheus import Prometheus, promtool
 from harness.waiting import eventually
 from milvus_node.metrics import declarations as node_metrics
 from mishards.metrics import router as router_metrics
 from mishards.metrics.declare import Kind
+from mishards.wire.protos import milvus_pb2 as pb
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana").glob("*.json"))
@@ -124,6 +126,18 @@ def test_what_is_scraped_is_what_is_declared_and_promtool_finds_no_fault(watched
         assert {name: DECLARED[name].kind.value for name in found} == found
         seen |= found.keys()
     assert seen == DECLARED.keys()
+
+
+def test_the_clients_id_is_in_the_logs_of_the_nodes_and_in_the_reply(watched: Watched) -> None:
+    fleet = watched.fleet
+    call = fleet.client.begin(
+        "Search", search_param(NAME, QUERIES, 5), pb.TopKQueryResult, metadata=[("x-request-id", "ours/7")]
+    )
+    assert not call.result().status.error_code
+    told = dict(call.initial_metadata())
+    assert told["x-request-id"] == told["request_id"] == "ours/7"
+    logs = [reader.program.log_text() for reader in fleet.readers]
+    assert any("method=SearchInFiles request_id=ours/7 " in log for log in logs)
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
