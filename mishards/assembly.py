@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from mishards.catalog.cache import Read, SnapshotCache
 from mishards.catalog.engine import open_engine
 from mishards.catalog.reader import CatalogReader
+from mishards.catalog.replicas import ReplicaWriter
 from mishards.cluster.fleet import Fleet
 from mishards.command.forward import Forwarder
 from mishards.config import RouterOptions
@@ -28,16 +29,19 @@ from mishards.plugins import load
 from mishards.query.choice import Choice
 from mishards.query.explain import Explainer
 from mishards.query.hedge import Hedging
+from mishards.query.holders import Holders
 from mishards.query.joining import Joiners
 from mishards.query.lookup import Lookup
 from mishards.query.options import RoutingOptions
 from mishards.query.prepare import Preparation
+from mishards.query.replicas import Record, Replicas
 from mishards.query.route import Routes
 from mishards.query.scatter import Patience
 from mishards.query.search import Searcher
 from mishards.query.slow import SlowSearches
 from mishards.query.snapshots import Snapshots
 from mishards.query.warm import Warmer
+from mishards.query.warming import Warming
 from mishards.query.writer import WriterLeg
 from mishards.rest.application import api_routes, application
 from mishards.rest.server import HttpServer
@@ -72,6 +76,7 @@ class Edges:
     discovery: Discovery
     close: Callable[[], None]
     """Gives back what reading the catalog holds."""
+    record_replicas: Record
     tracer: CallTracer | None = None
     """Where calls are traced."""
 
@@ -84,9 +89,15 @@ class Edges:
 def edges_of(options: RouterOptions) -> Edges:
     """The edges that the options name; nothing connects yet. Raises ConfigError and PluginError."""
     reader = CatalogReader(open_engine(options.metadata.uri))
+    numbers = ReplicaWriter(open_engine(options.metadata.uri))
     tracer = call_tracer_for(options.tracing, "mishards")
     transport = transport_of(options.network.transport)
-    return Edges(transport, reader.read, discovery_for(options.discovery.uri), reader.close, tracer)
+
+    def close() -> None:
+        reader.close()
+        numbers.close()
+
+    return Edges(transport, reader.read, discovery_for(options.discovery.uri), close, numbers.set, tracer)
 
 
 class Router:
@@ -98,7 +109,7 @@ class Router:
         self._edges = edges
         self.cache = SnapshotCache(edges.read, interval_s=options.metadata.refresh_ms / 1000)
         self._watch = NodeWatch(edges.discovery, options.discovery.grace_ms / 1000)
-        calls = CallMetrics()
+        calls, access_log, admission = CallMetrics(), AccessLog(options.log), Admission(options.admission)
         self.fleet = Fleet(self._watch, edges.transport, options.health, calls.called)
         calls.is_known = lambda name: self.fleet.get(name) is not None
         self.readiness = Readiness(self.cache, self.fleet, self._watch)
@@ -106,28 +117,15 @@ class Router:
         routing = routing_for(options.routing)
         routes = Routes(routing, options.routing)
         self._joiners = Joiners(self.fleet, snapshots, Routes(routing, options.routing))
-        forwarder = Forwarder(self.fleet, options.write)
-        choice = Choice(self.fleet, balancing_for(options.routing.balancing))
-        preparation = Preparation(
-            snapshots, routes, choice, WriterLeg(self.fleet, forwarder.send, forwarder.flush), options.search
-        )
-        patience = Patience(options.health.patience_ms / 1000, options.search.partial)
-        hedging = Hedging(options.search.hedge)
-        searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience)
-        lookup = Lookup(self.fleet, options.search.deadline_ms)
-        parts = Parts(
-            searcher,
-            lookup,
-            Warmer(self.fleet, snapshots, routes),
-            snapshots,
-            forwarder,
-            Commands(self.fleet, forwarder.forward),
-        )
-        access_log, admission = AccessLog(options.log), Admission(options.admission)
+        holders = Holders(believes=options.routing.warm_up)
+        choice = Choice(self.fleet, balancing_for(options.routing.balancing), holders)
+        self._warming = Warming(self.fleet, snapshots, routes, holders, options.routing)
+        self.replicas = Replicas(edges.record_replicas, snapshots, routes)
+        parts = self._parts(snapshots, routes, choice)
         self.slow = SlowSearches()
         dispatcher = Dispatcher(entries(parts), admission, [access_log.ended, calls.ended, self.slow.ended])
         handler = edges.tracer.around(dispatcher) if edges.tracer else dispatcher
-        spreads = Spreads(routes.placement, options.routing.replicas_of)
+        spreads = Spreads(routes.placement, routes.replicas_of)
         watched = metrics.Parts(
             self.fleet,
             self.cache,
@@ -152,6 +150,26 @@ class Router:
         own = [*router_routes(self.readiness, self.explainer), metrics_route(self.metrics)]
         return server, HttpServer(application([*own, *api_routes(handler, limit)]), network.http_address)
 
+    def _parts(self, snapshots: Snapshots, routes: Routes, choice: Choice) -> Parts:
+        """What serves the calls."""
+        options = self._options
+        forwarder = Forwarder(self.fleet, options.write)
+        preparation = Preparation(
+            snapshots, routes, choice, WriterLeg(self.fleet, forwarder.send, forwarder.flush), options.search
+        )
+        patience = Patience(options.health.patience_ms / 1000, options.search.partial)
+        hedging = Hedging(options.search.hedge)
+        searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience)
+        lookup = Lookup(self.fleet, options.search.deadline_ms)
+        return Parts(
+            searcher,
+            lookup,
+            Warmer(self.fleet, snapshots, routes, self.replicas),
+            snapshots,
+            forwarder,
+            Commands(self.fleet, forwarder.forward, self.replicas),
+        )
+
     async def start(self) -> str:
         """Listen and begin to follow catalog and discovery; return the bound ``host:port``.
 
@@ -166,6 +184,7 @@ class Router:
             self.cache.start()
             await self.fleet.start()
             self._joiners.start()
+            self._warming.start()
         except StartError:
             await self.stop()
             raise
@@ -182,6 +201,7 @@ class Router:
         grace_s = self._options.network.drain_ms / 1000
         servers = (self._server, self._http) if self._http is not None else (self._server,)
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
+        await self._warming.close()
         await self._joiners.close()
         await self.fleet.close()
         await asyncio.get_running_loop().run_in_executor(None, self.cache.close)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from mishards.catalog.records import FileType, IdMode, TableRecord, TableState
-from mishards.catalog.tables import table_files, tables
+from mishards.catalog.tables import replica_numbers, table_files, tables
 from mishards.catalog.transaction import WritableCatalog, expect, later, retire
 from mishards.errors import CollectionExists
 from mishards.kinds import IndexType, MetricType
@@ -87,6 +87,7 @@ class DefinitionWriter:
         with self._catalog.transaction() as connection:
             retire(connection, self._catalog.now_us(), table_files.c.table_id.in_(table_ids))
             connection.execute(delete(tables).where(tables.c.table_id.in_(table_ids)))
+            connection.execute(delete(replica_numbers).where(replica_numbers.c.collection.in_(table_ids)))
 
     def set_id_mode(self, table_id: str, mode: IdMode) -> None:
         """Fix who gives the ids of a collection.

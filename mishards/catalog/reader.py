@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from mishards.catalog.deletes import in_compaction
 from mishards.catalog.engine import is_absent, translated, where
-from mishards.catalog.records import FileRecord, TableRecord
+from mishards.catalog.records import FileRecord, ReplicaRecord, TableRecord
 from mishards.catalog.snapshot import Snapshot, assemble, in_merge_gap
-from mishards.catalog.tables import metadata, table_files, tables, writer
+from mishards.catalog.tables import metadata, replica_numbers, table_files, tables, writer
 from mishards.errors import CatalogSchemaMismatch, CatalogUnavailable
 
 _GAP_READS = 200
@@ -26,7 +26,7 @@ _FULL_READ_S = 5.0
 """Rows are fetched at least this often, whatever the fingerprint says: a Milvus writer keeps no revision, and can
 change an index definition so that no sum shows it."""
 
-_Rows = tuple[list[TableRecord], list[FileRecord]]
+_Rows = tuple[list[TableRecord], list[FileRecord], list[ReplicaRecord]]
 _Fetched = tuple[tuple[object, ...], float]
 
 
@@ -91,7 +91,8 @@ class CatalogReader:
             try:
                 with self._engine.connect() as connection, connection.begin():
                     self._revision = _revision(connection)
-                    fingerprint = (self._revision, *_fingerprint(connection))
+                    replicas = _replicas(connection)
+                    fingerprint = (self._revision, tuple(replicas), *_fingerprint(connection))
                     if self._rows is not None and self._is_shown(fingerprint):
                         return self._rows
                     found = [TableRecord(*row) for row in connection.execute(select(tables))]
@@ -101,7 +102,7 @@ class CatalogReader:
                 if error.statement is None or error.connection_invalidated:
                     raise  # the database is away; every further question would wait as long
                 return self._explained(error)
-        return found, files
+        return found, files, replicas
 
     def _explained(self, error: DBAPIError) -> _Rows:
         """Why a statement failed, as far as the schema explains it."""
@@ -112,9 +113,9 @@ class CatalogReader:
         raise error
 
     def _without_tables(self) -> _Rows:
-        if self._rows not in (None, ([], [])):
+        if self._rows not in (None, ([], [], [])):
             raise CatalogUnavailable(f"metadata database {where(self._engine)}: the tables are gone")
-        return [], []
+        return [], [], []
 
     def close(self) -> None:
         """Give the connections back."""
@@ -145,6 +146,16 @@ def _revision(connection: Connection) -> int:
         if error.connection_invalidated:
             raise
         return 0
+
+
+def _replicas(connection: Connection) -> list[ReplicaRecord]:
+    """The replica numbers that were set; none where nobody has made the table, or this account may not read it."""
+    try:
+        return [ReplicaRecord(*row) for row in connection.execute(select(replica_numbers))]
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        return []
 
 
 def check_schema(engine: Engine) -> None:

@@ -62,6 +62,15 @@ class TableRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaRecord:
+    """One row of ``mishards_replicas``: a number that was set for the collection of that name and creation."""
+
+    collection: str
+    created_on: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileRecord:
     """One row of ``TableFiles``: one file of a segment.
 

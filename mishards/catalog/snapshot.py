@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from mishards.catalog.records import FileRecord, FileType, IdMode, TableRecord, TableState
+from mishards.catalog.records import FileRecord, FileType, IdMode, ReplicaRecord, TableRecord, TableState
 from mishards.errors import CollectionNotFound
 from mishards.kinds import DEFAULT_TAG, IndexType, MetricType
 
@@ -70,6 +70,8 @@ class Collection:
 
     table: TableRecord
     partitions: tuple[Partition, ...]
+    replicas: int | None = None
+    """How many nodes shall hold each segment; None where the configuration says it."""
 
     @property
     def name(self) -> str:
@@ -158,9 +160,12 @@ class Snapshot:
         return found
 
 
-def assemble(tables: Iterable[TableRecord], files: Iterable[FileRecord]) -> dict[str, Collection]:
+def assemble(
+    tables: Iterable[TableRecord], files: Iterable[FileRecord], replicas: Iterable[ReplicaRecord] = ()
+) -> dict[str, Collection]:
     """Collections in order of creation from rows of any order."""
     segments = _segments(files)
+    numbers = {(row.collection, row.created_on): row.replicas for row in replicas}
     roots = []
     partitions: dict[str, list[TableRecord]] = defaultdict(list)
     for table in sorted(tables, key=lambda row: row.id):
@@ -180,6 +185,7 @@ def assemble(tables: Iterable[TableRecord], files: Iterable[FileRecord]) -> dict
                     for row in partitions[root.table_id]
                 ),
             ),
+            numbers.get((root.table_id, root.created_on)),
         )
         for root in roots
     }

@@ -81,6 +81,19 @@ writer = Table(
 )
 """Our own: one row. ``revision`` rises with every change that a writable node of ours makes."""
 
+replica_numbers = Table(
+    "mishards_replicas",
+    metadata,
+    Column("collection", _text(255), primary_key=True),
+    Column("created_on", _BIGINT, nullable=False),
+    Column("replicas", Integer, nullable=False),
+    **_MYSQL,
+)
+"""Our own: how many nodes shall hold each segment of a collection, where that was set for it.
+
+``created_on`` is the collection's: one that took the name of another begins without a number.
+"""
+
 fields = Table(
     "Fields",
     metadata,

@@ -84,7 +84,7 @@ def deficit(spread: Spread, in_service: Callable[[str], bool]) -> int:
 class Spreads:
     """Keeps what was computed for collections and owners that have not changed."""
 
-    def __init__(self, place: Place, replicas_of: Callable[[str], int]) -> None:
+    def __init__(self, place: Place, replicas_of: Callable[[Collection], int]) -> None:
         self._place = place
         self._replicas_of = replicas_of
         self._owners: tuple[Owner, ...] = ()
@@ -100,6 +100,6 @@ class Spreads:
                 found[name] = known
             else:
                 placement = self._place(collection, owners)
-                found[name] = collection, spread_of(collection, placement, self._replicas_of(name))
+                found[name] = collection, spread_of(collection, placement, self._replicas_of(collection))
         self._owners, self._kept = owners, found
         return total(spread for _, spread in found.values())

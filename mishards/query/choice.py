@@ -12,6 +12,7 @@ from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import NoSearchNode
+from mishards.query.holders import Holders
 from mishards.query.route import Group, Route
 from mishards.query.scatter import Next
 from mishards.routing.api import Owner
@@ -26,11 +27,13 @@ Parts = list[tuple[Node, tuple[Segment, ...]]]
 class Choice:
     """Chooses nodes for searches."""
 
-    def __init__(self, fleet: Fleet, balancing: Balancing) -> None:
+    def __init__(self, fleet: Fleet, balancing: Balancing, holders: Holders) -> None:
         self._fleet = fleet
+        self._holders = holders
         self._balancing = balancing
         self._kept: dict[Route, Parts] = {}
-        self._kept_at = -1
+        self._groups: dict[Route, list[Group]] = {}
+        self._kept_at = (-1, -1)
 
     def owners(self) -> tuple[Owner, ...]:
         """Who may hold segments now."""
@@ -54,8 +57,9 @@ class Choice:
             NoSearchNode: there is no node at all.
         """
         self._fleet.membership  # noqa: B018 - takes notice of what changed
-        if self._kept_at != self._fleet.news or len(self._kept) > _MOST_KEPT:
-            self._kept_at, self._kept = self._fleet.news, {}
+        state = self._fleet.news, self._holders.version
+        if self._kept_at != state or max(len(self._kept), len(self._groups)) > _MOST_KEPT:
+            self._kept_at, self._kept, self._groups = state, {}, {}
         parts = self._kept.get(route) if not avoid else None
         if parts is None:
             parts, is_choice = self._chosen(route, avoid)
@@ -67,11 +71,10 @@ class Choice:
         """The parts, and whether there was anything to balance: if not, the next search gets the same."""
         wanted: dict[str, list[Segment]] = {}
         balanced, works = [], []
-        for group in route.groups:
-            owners = self._usable(group, avoid)
-            if owners:
+        for group in self._held_groups(route, avoid):
+            if group.owners:
                 balanced.append(group)
-                works.append(Work(owners, group.rows))
+                works.append(Work(group.owners, group.rows))
             else:
                 self._place_singly(route, group, avoid, wanted)
         if works:
@@ -95,15 +98,28 @@ class Choice:
         """Whom to ask for a segment besides those tried: another well node that holds it."""
 
         def replica(segment: Segment, tried: tuple[str, ...]) -> Node | None:
-            names = route.placement.get(segment.segment_id, ())[: route.replicas]
-            nodes = [self._fleet.get(name) for name in names if name not in tried]
-            return next((node for node in nodes if node is not None and node.usable), None)
+            names = self._holding(route, segment, frozenset())
+            return next((self._fleet.get(name) for name in names if name not in tried), None)
 
         return replica
 
-    def _usable(self, group: Group, avoid: frozenset[str]) -> tuple[str, ...]:
-        nodes = [self._fleet.get(name) for name in group.owners if name not in avoid]
-        return tuple(node.name for node in nodes if node is not None and node.usable)
+    def _held_groups(self, route: Route, avoid: frozenset[str]) -> list[Group]:
+        """The route's groups by the nodes that can be chosen from: usable, and warm; none where no such owner is."""
+        groups = self._groups.get(route) if not avoid else None
+        if groups is None:
+            by_names: dict[tuple[str, ...], list[Segment]] = {}
+            for segment in route.segments_by_owner():
+                by_names.setdefault(self._holding(route, segment, avoid), []).append(segment)
+            groups = [Group(names, tuple(found), sum(s.rows for s in found)) for names, found in by_names.items()]
+            if not avoid:
+                self._groups[route] = groups
+        return groups
+
+    def _holding(self, route: Route, segment: Segment, avoid: frozenset[str]) -> tuple[str, ...]:
+        placed = route.placement.get(segment.segment_id, ())
+        nodes = [self._fleet.get(name) for name in placed if name not in avoid]
+        usable = [node.name for node in nodes if node is not None and node.usable]
+        return self._holders.among(segment.segment_id, usable, placed[: route.replicas], route.replicas)
 
     def _place_singly(
         self, route: Route, group: Group, avoid: frozenset[str], wanted: dict[str, list[Segment]]

@@ -22,9 +22,9 @@ from mishards.cluster.tasks import end
 from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRecord, NodeRole
 from mishards.errors import MishardsError
+from mishards.query.loading import loading_search
 from mishards.query.route import Routes
 from mishards.query.snapshots import Snapshots
-from mishards.query.warm import loading_search
 from mishards.routing.api import Owner
 from mishards.wire.extensions import JOINING, WARMED_COMMAND
 from mishards.wire.protos import milvus_pb2 as pb

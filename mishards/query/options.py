@@ -10,6 +10,8 @@ from types import MappingProxyType
 from mishards.options import about
 from mishards.query.hedge import HedgeOptions
 
+MAX_REPLICAS = 64
+
 
 class Consistency(str, enum.Enum):
     """How new the data of a search must be."""
@@ -64,7 +66,7 @@ class RoutingOptions:
         default_factory=lambda: MappingProxyType({}), metadata=about("options of the routing plugin")
     )
     balancing: str = field(default="adaptive", metadata=about("balancing plugin, chooses among replicas"))
-    replicas: int = field(default=1, metadata=about("nodes that hold each segment", minimum=1, maximum=64))
+    replicas: int = field(default=1, metadata=about("nodes that hold each segment", minimum=1, maximum=MAX_REPLICAS))
     replicas_by_collection: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({}), metadata=about("the same for single collections, NAME=NUMBER")
     )
@@ -72,6 +74,13 @@ class RoutingOptions:
         default=1, metadata=about("further nodes, fixed in advance, that take over from failed ones", minimum=0)
     )
 
+    warm_up: bool = field(
+        default=True, metadata=about("have nodes load segments that they hold anew before they get searches for them")
+    )
+    restore_after_ms: int = field(
+        default=10_000, metadata=about("a node gone for so long is lost: others load what it held", minimum=0)
+    )
+
     def replicas_of(self, collection: str) -> int:
-        """How many nodes hold each segment of a collection."""
+        """How many nodes hold each segment of a collection, unless a number was set for it."""
         return self.replicas_by_collection.get(collection, self.replicas)

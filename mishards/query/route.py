@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
 from mishards.errors import InvalidFileId
@@ -33,6 +34,10 @@ class Route:
     groups: tuple[Group, ...]
     placement: Placement
     replicas: int
+
+    def segments_by_owner(self) -> Iterator[Segment]:
+        """The segments, group by group."""
+        return chain.from_iterable(group.segments for group in self.groups)
 
 
 def selected(collection: Collection, tags: Sequence[str]) -> tuple[Partition, ...]:
@@ -81,7 +86,7 @@ class Routes:
         self._options = options
         self._key: tuple[int, tuple[Owner, ...]] = (-1, ())
         self._routes: dict[tuple[str, tuple[str, ...]], Route] = {}
-        self._placements: dict[str, tuple[tuple[str, ...], tuple[Owner, ...], Placement]] = {}
+        self._placements: dict[str, tuple[tuple[int, tuple[str, ...], tuple[Owner, ...]], Placement]] = {}
 
     def route(
         self, snapshot: Snapshot, collection: Collection, tags: Sequence[str], owners: tuple[Owner, ...]
@@ -95,7 +100,7 @@ class Routes:
         route = self._routes.get(wanted)
         if route is None:
             segments = tuple(segment for part in selected(collection, tags) for segment in part.segments)
-            route = grouped(segments, self.placement(collection, owners), self._options.replicas_of(collection.name))
+            route = grouped(segments, self.placement(collection, owners), self.replicas_of(collection))
             if len(self._routes) >= 4096:  # as many tags as a client cares to invent
                 self._routes.clear()
             self._routes[wanted] = route
@@ -103,14 +108,18 @@ class Routes:
 
     def placement(self, collection: Collection, owners: tuple[Owner, ...]) -> Placement:
         """Owners, then spares, of every segment of a collection."""
-        ids = tuple(segment.segment_id for segment in collection.segments)
+        count = self.replicas_of(collection) + self._options.spares
+        key = count, tuple(segment.segment_id for segment in collection.segments), owners
         kept = self._placements.get(collection.name)
-        if kept is not None and kept[:2] == (ids, owners):
-            return kept[2]
-        count = self._options.replicas_of(collection.name) + self._options.spares
+        if kept is not None and kept[0] == key:
+            return kept[1]
         placement = self._routing.assign(_placeables(collection), owners, count)
-        self._placements[collection.name] = (ids, owners, placement)
+        self._placements[collection.name] = (key, placement)
         return placement
+
+    def replicas_of(self, collection: Collection) -> int:
+        """How many nodes hold each segment of a collection: what was set for it, else what is configured."""
+        return collection.replicas or self._options.replicas_of(collection.name)
 
 
 def _placeables(collection: Collection) -> list[Placeable]:

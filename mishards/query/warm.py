@@ -1,7 +1,6 @@
 """Preload, Release and ReloadSegments: told to the nodes that hold the segments, not to the writable one.
 
-The protocol has no call that loads named files, but a search of them does, on any node: so preloading is a search for
-one vector of zeros, with topk 1, in exactly the files that a node holds.
+A preload may carry a replica number, as metadata ``REPLICAS_KEY``.
 
 Belongs to the event loop.
 """
@@ -9,43 +8,49 @@ Belongs to the event loop.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from mishards.catalog.snapshot import Collection, Segment
+from mishards.catalog.snapshot import Segment
 from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node, passed_on
 from mishards.errors import MalformedRequest, NodeRejected, NoSearchNode, RpcStatus
+from mishards.query.loading import loading_search
+from mishards.query.replicas import Replicas, replica_number
 from mishards.query.route import Route, Routes
 from mishards.query.snapshots import Snapshots
 from mishards.tracing import spans
 from mishards.transport.api import Call
+from mishards.wire.extensions import REPLICAS_KEY
 from mishards.wire.names import check_collection_name
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status, status_of
 from mishards.wire.search import search_in_files
 
-_ANY_INDEX = json.dumps({"nprobe": 1, "ef": 1, "search_k": 1, "search_length": 10})
-"""The least of what every kind of index asks for."""
-
 
 class Warmer:
     """Loads and unloads on the nodes."""
 
-    def __init__(self, fleet: Fleet, snapshots: Snapshots, routes: Routes) -> None:
+    def __init__(self, fleet: Fleet, snapshots: Snapshots, routes: Routes, replicas: Replicas) -> None:
         self._fleet = fleet
+        self._replicas = replicas
         self._snapshots = snapshots
         self._routes = routes
 
     async def preload(self, call: Call) -> bytes:
-        """PreloadCollection: every owner of a segment loads it, all nodes at once; the first failure is the reply."""
+        """PreloadCollection: every owner of a segment loads it, all nodes at once; the first failure is the reply.
+
+        A replica number that comes with it is set first.
+        """
         try:
             asked = pb.PreloadCollectionParam.FromString(call.request)
         except DecodeError as error:
             raise MalformedRequest(f"the request is no PreloadCollectionParam: {error}") from error
         check_collection_name(asked.collection_name)
+        number = dict(call.metadata).get(REPLICAS_KEY)
+        if number is not None:
+            await self._replicas.set(asked.collection_name, replica_number(number), call.deadline)
         snapshot = await self._snapshots.fresh(call.deadline)
         collection = snapshot.collection(asked.collection_name)
         tags = tuple(asked.partition_tag_array)
@@ -99,18 +104,3 @@ async def _asked(node: Node, method: str, request: bytes, call: Call) -> bytes:
     with spans.within(f"ask_{node.name}", node=node.name, method=method):
         metadata = spans.injected(passed_on(call.metadata))
         return await node.call(method, request, deadline=call.deadline, metadata=metadata)
-
-
-def loading_search(collection: Collection) -> bytes:
-    """The encoded ``SearchParam`` that makes a node load the files it is asked to search, for the least of work."""
-    size = collection.metric.vector_bytes(collection.dimension)
-    zeros = bytes(size)
-    record = (
-        pb.RowRecord(binary_data=zeros) if collection.metric.is_binary else pb.RowRecord(float_data=[0.0] * (size // 4))
-    )
-    return pb.SearchParam(
-        collection_name=collection.name,
-        query_record_array=[record],
-        topk=1,
-        extra_params=[pb.KeyValuePair(key="params", value=_ANY_INDEX)],
-    ).SerializeToString()

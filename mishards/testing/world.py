@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mishards.catalog.records import FileRecord, FileType, TableRecord, TableState
-from mishards.catalog.snapshot import Snapshot, assemble
+from mishards.catalog.records import FileRecord, FileType, ReplicaRecord, TableRecord, TableState
+from mishards.catalog.snapshot import Collection, Snapshot, assemble
 from mishards.errors import CatalogUnavailable
 from mishards.kinds import IndexType, MetricType
 
@@ -30,6 +30,8 @@ class World:
         self.files: dict[int, FileRecord] = {}
         self.rows: dict[str, tuple[NDArray[np.int64], Vectors]] = {}
         """Segment id → live rows."""
+        self.replicas: dict[str, int] = {}
+        """Collection → replica number that was set for it."""
         self.away = False
         """The database does not answer."""
         self.reads = 0
@@ -113,10 +115,20 @@ class World:
         if self.away:
             raise CatalogUnavailable("the world's database was told to be away")
         taken_at = time.monotonic()
-        collections = assemble(list(self.tables.values()), list(self.files.values()))
+        numbers = [ReplicaRecord(name, self.tables[name].created_on, n) for name, n in list(self.replicas.items())]
+        collections = assemble(list(self.tables.values()), list(self.files.values()), numbers)
         if previous is not None and collections == previous.collections:
             return Snapshot(previous.version, taken_at, previous.collections)
         return Snapshot(1 if previous is None else previous.version + 1, taken_at, collections)
+
+    def record_replicas(self, collection: Collection, number: int | None) -> None:
+        """What a router calls to set a replica number."""
+        if self.away:
+            raise CatalogUnavailable("the world's database was told to be away")
+        if number is None:
+            self.replicas.pop(collection.name, None)
+        else:
+            self.replicas[collection.name] = number
 
     def live(self, collection: str, tags: Sequence[str] = ()) -> tuple[NDArray[np.int64], Vectors]:
         """Ids and vectors of every row that a search should see now."""

@@ -36,3 +36,6 @@ GROWING_KEY = "mishards-growing"
 
 Its value is the position, in decimal, up to which the router's catalog says that the collection is flushed.
 """
+
+REPLICAS_KEY = "mishards-replicas"
+"""Metadata of ``PreloadCollection``, to a router: how many nodes shall hold each segment from now on, in decimal."""

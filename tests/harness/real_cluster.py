@@ -21,6 +21,7 @@ from milvus_node.roles import Role
 from mishards.assembly import Edges, Router
 from mishards.catalog.engine import open_engine
 from mishards.catalog.reader import CatalogReader
+from mishards.catalog.replicas import ReplicaWriter
 from mishards.catalog.snapshot import Snapshot
 from mishards.config import DiscoveryOptions, MetadataOptions, NetworkOptions, RouterOptions
 from mishards.deadline import Deadline
@@ -49,6 +50,8 @@ class Database:
 
     def __init__(self, uri: str) -> None:
         self._reader = CatalogReader(open_engine(uri))
+        self._numbers = ReplicaWriter(open_engine(uri))
+        self.record = self._numbers.set
         self.away = False
         self.reads = 0
 
@@ -62,6 +65,7 @@ class Database:
     def close(self) -> None:
         """Give the connections back."""
         self._reader.close()
+        self._numbers.close()
 
 
 @dataclass
@@ -141,6 +145,11 @@ class RealCluster:
         self.backend.put(NodeRecord(name, NodeRole(role.value), f"{name}:1"))
         return node
 
+    @property
+    def database(self) -> Path:
+        """The file of the catalog."""
+        return Path(self.nodes["writer"]._options.metadata_uri.removeprefix("sqlite:///"))
+
     def segments(self, name: str = "words") -> list[str]:
         """The segments that the writable node's catalog has now."""
         collection = self.nodes["writer"]._catalog.refreshed().collection(name)
@@ -170,7 +179,7 @@ async def real_cluster(
             name = f"router-{number}"
             database = Database(writer._options.metadata_uri)
             network = replace(options.network, address=f"{name}:1")
-            edges = Edges(cluster.network, database.read, cluster.backend.discovery(), database.close)
+            edges = Edges(cluster.network, database.read, cluster.backend.discovery(), database.close, database.record)
             router = Router(replace(options, network=network), edges)
             cluster.doors.append(Door(name, cluster.network, router, database))
             await router.start()

@@ -43,6 +43,13 @@ CREATE TABLE mishards_writer (
 	PRIMARY KEY (id)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
+CREATE TABLE mishards_replicas (
+	collection VARCHAR(255) NOT NULL,
+	created_on BIGINT NOT NULL,
+	replicas INTEGER NOT NULL,
+	PRIMARY KEY (collection)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
 CREATE TABLE `Fields` (
 	collection_id VARCHAR(255) NOT NULL,
 	field_name VARCHAR(255) NOT NULL,

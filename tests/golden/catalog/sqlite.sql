@@ -41,6 +41,13 @@ CREATE TABLE mishards_writer (
 	PRIMARY KEY (id)
 );
 
+CREATE TABLE mishards_replicas (
+	collection TEXT NOT NULL,
+	created_on INTEGER NOT NULL,
+	replicas INTEGER NOT NULL,
+	PRIMARY KEY (collection)
+);
+
 CREATE TABLE "Fields" (
 	collection_id TEXT NOT NULL,
 	field_name TEXT NOT NULL,

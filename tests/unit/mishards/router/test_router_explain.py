@@ -99,7 +99,12 @@ async def test_routers_that_never_spoke_place_alike_whatever_order_they_learnt_o
         await filled(cluster)
         backend = MemoryBackend()
         options = replace(cluster.options, network=replace(QUICK.network, address="router:2"))
-        other = Router(options, Edges(cluster.network, cluster.world.read, backend.discovery(), lambda: None))
+        other = Router(
+            options,
+            Edges(
+                cluster.network, cluster.world.read, backend.discovery(), lambda: None, cluster.world.record_replicas
+            ),
+        )
         await other.start()
         for name in reversed(list(cluster.nodes)):
             role = NodeRole.WRITABLE if name == "writer" else NodeRole.READONLY
