@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.fleet import KINDS, NAME, QUERIES, Fleet, RouterProcess, placement
+from harness.haproxy import HAProxy
 from harness.nginx import Nginx
 from harness.recorder import Recorder
 from harness.waiting import eventually
@@ -74,16 +75,24 @@ def test_a_deleted_row_is_returned_through_no_router_by_no_node_restarted_or_not
         assert found() == [everything, everything]
 
 
-def test_a_router_that_dies_behind_nginx_is_not_noticed_by_clients_that_retry(
-    fleet: Fleet, second: RouterProcess, tmp_path: Path
+@pytest.mark.parametrize(
+    ("fleet", "kind_of_balancer"), [("ours", Nginx), ("double", Nginx), ("ours", HAProxy)], indirect=["fleet"]
+)
+def test_a_router_that_dies_behind_a_balancer_is_not_noticed_by_clients_that_retry(
+    fleet: Fleet, second: RouterProcess, tmp_path: Path, kind_of_balancer: type[Nginx] | type[HAProxy]
 ) -> None:
-    if missing := Nginx.missing():
+    if missing := kind_of_balancer.missing():
         pytest.skip(missing)
-    folder = tmp_path / "nginx"
+    folder = tmp_path / "balancer"
     folder.mkdir()
-    with Nginx(folder, [fleet.router.address, second.address]) as nginx:
-        nginx.launch()
-        with Recorder(f"127.0.0.1:{nginx.port}", NAME, fleet.truth, QUERIES, retries=3) as recorder:
+    assert placement(second) == placement(fleet.router)
+    with kind_of_balancer(folder, [fleet.router.address, second.address]) as balancer:
+        balancer.launch()
+        address = f"127.0.0.1:{balancer.port}"
+        direct, through = fleet.client, fleet.client_of(address)
+        expected = direct.search(NAME, QUERIES, 50)
+        assert [through.search(NAME, QUERIES, 50) for _ in range(6)] == [expected] * 6
+        with Recorder(address, NAME, fleet.truth, QUERIES, retries=3) as recorder:
             recorder.wait_answers(20)
             second.kill()
             recorder.wait_answers(20)
