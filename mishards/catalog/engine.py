@@ -26,6 +26,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
+from mishards.catalog import sqlite_files
 from mishards.errors import CatalogError, CatalogUnavailable, ConfigError
 
 CONNECT_TIMEOUT_S = 2
@@ -63,6 +64,7 @@ def _sqlite(url: URL) -> Engine:
     if url.database.startswith("file:"):
         raise ConfigError(f"a file: URI of SQLite is not understood as metadata; {_EXPECTED}")
     engine = create_engine(url, poolclass=QueuePool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
+    sqlite_files.open_where_nothing_can_be_written(engine)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:

@@ -121,6 +121,34 @@ def test_every_write_is_refused_and_nothing_is_written_anywhere(written: Path, m
     assert [path.name for path in home.iterdir()] == [server.log.name]
 
 
+def test_metadata_in_sqlite_is_read_where_nothing_can_be_written_though_its_writer_has_stopped(tmp_path: Path) -> None:
+    home, writer_home = tmp_path / "home", tmp_path / "writer"
+    home.mkdir()
+    writer_home.mkdir()
+    storage = writer_home / "data"
+
+    def write(seed: int) -> None:
+        with node(writer_home) as server, NodeCalls(server.launch()) as rpc:
+            if not seed:
+                rpc.create("words", dimension=DIM)
+            rpc.insert("words", gaussian(ROWS, DIM, seed=seed), rows(seed)[0])
+            rpc.flush("words")
+            assert server.terminate() == 0
+
+    write(0)
+    assert not list(storage.glob("meta.sqlite-*"))
+    with write_protected(storage, tmp_path / "protected") as protected:
+        metadata = f"sqlite:///{protected / 'meta.sqlite'}"
+        server = node(home, role="readonly", flags=["--storage", str(protected), "--metadata", metadata])
+        with server, NodeCalls(server.launch()) as rpc:
+            assert rpc.count("words") == ROWS
+            if protected != storage:  # who made the folder read-only cannot write either
+                write(1)
+                eventually(lambda: rpc.count("words") == 2 * ROWS, 20, "the reader sees what was written since")
+                assert_serves(rpc)
+            assert server.terminate() == 0
+
+
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_what_is_loaded_is_served_while_database_and_storage_are_away(
     written: Path, mysql_database: Database, mariadb: MariaDB, how: str
