@@ -190,8 +190,8 @@ async def server_of(script: Script) -> AsyncIterator[str]:
         try:
             await reader.readexactly(len(PREFACE))
             await script(peer)
-        except asyncio.IncompleteReadError:
-            pass
+        except (asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the end of the client, or of the test
         finally:
             writer.close()
 

@@ -1,11 +1,12 @@
 """Whether a silent peer still lives, asked by PING while calls are under way.
 
-Servers count pings as abuse that come quicker than every five minutes with nothing else between, so after one that was
-answered the next one waits; whatever else the peer sends makes it come sooner again.
+Servers count pings as abuse that come quicker than every five minutes with nothing else between. So there is one ping a
+silence; what else the peer says entitles to the next one, and a long time does.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from mishards.transport.h2 import frames
@@ -15,37 +16,46 @@ _OPAQUE = b"alive?!?"
 
 
 class Keepalive:
-    """Looks after one connection, on a timer of its own. Belongs to the event loop."""
+    """Looks after one connection, on timers of its own. Belongs to the event loop."""
 
     def __init__(self, connection: Controlled[Any]) -> None:
         self._connection = connection
-        self._pinged = False
+        self._entitled = True
+        self._pinged_at = 0.0
         self._reads = 0
         self._answers = 0
 
     def begin(self) -> None:
         """Look again and again from now on, as long as the connection lives."""
-        self._look_after(self._connection.options.keepalive_s)
+        self._connection.after(self._connection.options.keepalive_s, "keepalive", self._look)
 
     def answered(self) -> None:
         """A ping was answered."""
         self._answers += 1
-
-    def _look_after(self, delay_s: float) -> None:
-        self._reads, self._answers = self._connection.reads, 0
-        self._connection.after(delay_s, "keepalive", self._look)
+        self._connection.call_off("pong")
 
     def _look(self) -> None:
-        connection, options = self._connection, self._connection.options
-        heard = connection.reads - self._reads
-        if self._pinged and not heard:
-            connection.abort(f"it has not answered a ping within {options.keepalive_timeout_s:g} s")
-        elif self._pinged:
-            self._pinged = False
-            self._look_after(options.keepalive_s if heard > self._answers else options.keepalive_idle_s)
-        elif heard or not connection.streams:
-            self._look_after(options.keepalive_s)
-        else:
-            self._pinged = True
-            connection.outbox.write(frames.ping(_OPAQUE, ack=False))
-            self._look_after(options.keepalive_timeout_s)
+        connection = self._connection
+        heard = connection.reads - self._reads - self._answers
+        self._reads, self._answers = connection.reads, 0
+        if heard > 0:
+            self._entitled = True
+        elif connection.streams and (self._entitled or self._long_ago()):
+            self._ping()
+        self.begin()
+
+    def _long_ago(self) -> bool:
+        return time.monotonic() - self._pinged_at >= self._connection.options.keepalive_idle_s
+
+    def _ping(self) -> None:
+        connection, reads = self._connection, self._connection.reads
+        timeout_s = connection.options.keepalive_timeout_s
+
+        def give_up() -> None:
+            if connection.reads == reads:
+                connection.abort(f"it has not answered a ping within {timeout_s:g} s")
+
+        self._entitled = False
+        self._pinged_at = time.monotonic()
+        connection.outbox.write(frames.ping(_OPAQUE, ack=False))
+        connection.after(timeout_s, "pong", give_up)
