@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.certificates import Authority
 from harness.ports import free_port
 from harness.processes import Program, find_program, unprivileged
 
@@ -24,6 +25,19 @@ syncLimit=4
 4lw.commands.whitelist=*
 admin.enableServer=false
 """
+_SECURE = """\
+secureClientPort={port}
+secureClientPortAddress=127.0.0.1
+serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
+ssl.keyStore.location={own}
+ssl.keyStore.type=PEM
+ssl.trustStore.location={authority}
+ssl.trustStore.type=PEM
+"""
+
+_NETTY_PARTS = ("all", "buffer", "codec", "common", "handler", "resolver", "transport", "transport-native-epoll")
+_NETTY = [_JAVA_LIBRARIES / f"netty-{part}.jar" for part in (*_NETTY_PARTS, "transport-native-unix-common", "tcnative")]
+"""What ZooKeeper needs for TLS; Debian's package of ZooKeeper depends on it."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +58,52 @@ class _Member:
 class ZooKeeper(Program):
     """One server. What it has acknowledged survives a kill."""
 
-    def __init__(self, folder: Path, member: _Member | None = None, members: Sequence[_Member] = ()) -> None:
-        """Describe a server that stands alone; ``ensemble`` gives the other arguments to one that does not.
+    def __init__(
+        self,
+        folder: Path,
+        member: _Member | None = None,
+        members: Sequence[_Member] = (),
+        authority: Authority | None = None,
+    ) -> None:
+        """Describe a server that stands alone; ``ensemble`` gives the members to one that does not.
 
-        ``folder`` belongs to the user that it runs as.
+        ``folder`` belongs to the user that it runs as. With an ``authority`` it listens at ``secure_address`` too,
+        where clients must show a certificate of it.
         """
         self.port = member.port if member else free_port()
         data = folder / f"zookeeper-{self.port}"
         data.mkdir()
         configuration = folder / f"zookeeper-{self.port}.cfg"
         text = _CONFIGURATION.format(data=data, port=self.port)
-        configuration.write_text(text + "".join(each.line for each in members))
+        configuration.write_text(text + "".join(each.line for each in members) + self._secure(folder, authority))
         if member:
             (data / "myid").write_text(str(member.number))
         data.chmod(0o777)  # the server is another user
         options = ["-Xms32m", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        classes = ["-cp", ":".join(map(str, _JARS)), "org.apache.zookeeper.server.quorum.QuorumPeerMain"]
+        classes = [
+            "-cp",
+            ":".join(map(str, [*_JARS, *(_NETTY if authority else [])])),
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+        ]
         super().__init__(
             f"zookeeper-{self.port}",
             unprivileged([find_program("java") or "java", *options, *classes, configuration]),
             folder,
         )
+
+    def _secure(self, folder: Path, authority: Authority | None) -> str:
+        self._secure_port = free_port()
+        if authority is None:
+            return ""
+        own = authority.issue(f"zookeeper-{self.port}")
+        for path in (own.both, authority.file):
+            path.chmod(0o644)  # the server is another user
+        return _SECURE.format(port=self._secure_port, own=own.both, authority=authority.file)
+
+    @property
+    def secure_address(self) -> str:
+        """Where clients connect with TLS."""
+        return f"127.0.0.1:{self._secure_port}"
 
     @staticmethod
     def missing() -> str:

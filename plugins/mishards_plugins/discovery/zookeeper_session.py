@@ -50,7 +50,7 @@ class ZooKeeperOptions:
         told: dict[str, Any] = {}
         if self.tls is not None:
             told |= {"use_ssl": True, "ca": self.tls.ca or None, "certfile": self.tls.cert or None}
-            told |= {"keyfile": self.tls.key or None}
+            told |= {"keyfile": self.tls.key or self.tls.cert or None, "check_hostname": True}
         if self.password is not None:
             password = self.password.read()
             told |= {"auth_data": [("digest", f"{self.user}:{password}")]}
@@ -92,6 +92,7 @@ class Session:
         """``changed`` is the event; one of its own without. Raises DiscoveryError when a secret is away."""
         self.changed = changed or threading.Event()
         self._servers = options.hosts
+        logging.getLogger("kazoo.client").setLevel(logging.INFO)  # below, it tells passwords
         self._client = KazooClient(
             options.hosts,
             timeout=options.session_s,
