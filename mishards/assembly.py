@@ -125,7 +125,7 @@ class Router:
         self.slow = SlowSearches()
         dispatcher = Dispatcher(entries(parts), admission, [access_log.ended, calls.ended, self.slow.ended])
         handler = edges.tracer.around(dispatcher) if edges.tracer else dispatcher
-        spreads = Spreads(routes.placement, routes.replicas_of)
+        spreads = Spreads(Routes(routing, options.routing).placement, routes.replicas_of)
         watched = metrics.Parts(
             self.fleet,
             self.cache,
@@ -137,7 +137,8 @@ class Router:
             edges.dropped_spans,
             {"fleet-probe": lambda: self.fleet.looked_at, "joiners": lambda: self._joiners.looked_at},
         )
-        self.metrics = registry_of([calls, metrics.RouterState(watched)])
+        self._state = metrics.RouterState(watched)
+        self.metrics = registry_of([calls, self._state])
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
         self._server, self._http = self._servers(handler)
 
@@ -147,7 +148,7 @@ class Router:
         server = self._edges.transport.server(handler, options)
         if not network.http_address:
             return server, None
-        own = [*router_routes(self.readiness, self.explainer), metrics_route(self.metrics)]
+        own = [*router_routes(self.readiness, self.explainer), metrics_route(self.metrics, self._state.prepare)]
         return server, HttpServer(application([*own, *api_routes(handler, limit)]), network.http_address)
 
     def _parts(self, snapshots: Snapshots, routes: Routes, choice: Choice) -> Parts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -21,10 +21,15 @@ def registry_of(collectors: Iterable[Collector]) -> CollectorRegistry:
     return registry
 
 
-def metrics_route(registry: CollectorRegistry) -> Route:
-    """The route that shows a registry, in the format that the reader prefers."""
+async def _nothing() -> None:
+    """Prepare nothing."""
+
+
+def metrics_route(registry: CollectorRegistry, prepare: Callable[[], Awaitable[None]] = _nothing) -> Route:
+    """The route that shows a registry, in the format that the reader prefers; ``prepare`` goes before."""
 
     async def metrics(request: Request) -> Response:
+        await prepare()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         # On the event loop, to which most of what is read belongs; it takes a few milliseconds.
         return Response(encode(registry), headers={"content-type": content_type})

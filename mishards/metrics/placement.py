@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -41,30 +41,33 @@ class Spread:
 
 def spread_of(collection: Collection, placement: Placement, replicas: int) -> Spread:
     """How one collection is spread."""
-    shares: dict[str, Share] = {}
-    held: Counter[tuple[tuple[str, ...], int]] = Counter()
+    together: dict[tuple[str, ...], Share] = defaultdict(Share)
     for segment in collection.segments:
-        owners = placement[segment.segment_id][:replicas]
-        held[owners, replicas] += 1
+        share = together[placement[segment.segment_id][:replicas]]
+        share.segments += 1
+        share.rows += segment.rows
+        share.nbytes += segment.file.file_size
+    shares: dict[str, Share] = defaultdict(Share)
+    for owners, share in together.items():
         for name in owners:
-            share = shares.setdefault(name, Share())
-            share += Share(1, segment.rows, segment.file.file_size)
-    return Spread(shares, held, len(collection.segments), sum(segment.rows for segment in collection.segments))
+            shares[name] += share
+    held = Counter({(owners, replicas): share.segments for owners, share in together.items()})
+    segments, rows = len(collection.segments), sum(share.rows for share in together.values())
+    return Spread(dict(shares), held, segments, rows)
 
 
 def total(spreads: Iterable[Spread]) -> Spread:
     """How all of them are spread together."""
-    shares: dict[str, Share] = {}
+    shares: dict[str, Share] = defaultdict(Share)
     held: Counter[tuple[tuple[str, ...], int]] = Counter()
     segments = rows = 0
     for spread in spreads:
         for name, share in spread.shares.items():
-            sum_ = shares.setdefault(name, Share())
-            sum_ += share
+            shares[name] += share
         held.update(spread.held)
         segments += spread.segments
         rows += spread.rows
-    return Spread(shares, held, segments, rows)
+    return Spread(dict(shares), held, segments, rows)
 
 
 def imbalance(spread: Spread, names: Sequence[str]) -> float:
@@ -82,17 +85,19 @@ def deficit(spread: Spread, in_service: Callable[[str], bool]) -> int:
 
 
 class Spreads:
-    """Keeps what was computed for collections and owners that have not changed."""
+    """Keeps what was computed for collections and owners that have not changed. Safe from any thread."""
 
     def __init__(self, place: Place, replicas_of: Callable[[Collection], int]) -> None:
+        """``place`` is called from any thread."""
         self._place = place
         self._replicas_of = replicas_of
-        self._owners: tuple[Owner, ...] = ()
-        self._kept: dict[str, tuple[Collection, Spread]] = {}
+        self._kept: tuple[tuple[Owner, ...], dict[str, tuple[Collection, Spread]]] = (), {}
 
     def now(self, snapshot: Snapshot, owners: tuple[Owner, ...]) -> Spread:
         """How a snapshot is spread over these owners."""
-        kept = self._kept if owners == self._owners else {}
+        kept_owners, kept = self._kept
+        if owners != kept_owners:
+            kept = {}
         found = {}
         for name, collection in snapshot.collections.items():
             known = kept.get(name)
@@ -101,5 +106,5 @@ class Spreads:
             else:
                 placement = self._place(collection, owners)
                 found[name] = collection, spread_of(collection, placement, self._replicas_of(collection))
-        self._owners, self._kept = owners, found
+        self._kept = owners, found
         return total(spread for _, spread in found.values())

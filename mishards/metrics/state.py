@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +46,12 @@ class RouterState(Collector):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+
+    async def prepare(self) -> None:
+        """Do on another thread what takes long where the catalog is large and has changed."""
+        snapshot, owners = self._parts.cache.current, self._parts.fleet.membership.owners()
+        if snapshot is not None:
+            await asyncio.to_thread(self._parts.spreads.now, snapshot, owners)
 
     def collect(self) -> Iterator[Family]:
         """What Prometheus is shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mishards import __version__
 from mishards.assembly import Router
 from mishards.catalog.cache import SnapshotCache
+from mishards.catalog.snapshot import Collection
 from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRecord, NodeRole, NodeState
 from mishards.errors import (
@@ -33,6 +35,7 @@ from mishards.metrics.exposition import metrics_route, registry_of
 from mishards.metrics.placement import Spreads
 from mishards.metrics.state import Parts, RouterState
 from mishards.rest.application import application
+from mishards.routing.api import Owner, Placement
 from mishards.service.admission import Admission, AdmissionOptions, CallClass
 from mishards.testing.cluster import InProcessCluster, running_cluster, search_param
 from mishards.testing.waiting import eventually_async
@@ -206,6 +209,40 @@ async def test_metrics_are_served_as_text_and_as_openmetrics(cluster: InProcessC
     assert {"mishards_ready", "process_cpu_seconds"} <= families
     assert modern.headers["content-type"].startswith("application/openmetrics-text")
     assert modern.text.endswith("# EOF\n")
+
+
+async def test_what_takes_long_is_prepared_before_the_page_is_written() -> None:
+    prepared: list[bool] = []
+
+    async def prepare() -> None:
+        prepared.append(True)
+
+    app = application([metrics_route(registry_of([CallMetrics()]), prepare)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://router") as client:
+        await client.get("/metrics")
+    assert prepared == [True]
+
+
+async def test_the_placement_that_was_prepared_is_the_one_that_is_shown(cluster: InProcessCluster) -> None:
+    router = cluster.router
+    asked: list[threading.Thread] = []
+
+    def place(found: Collection, owners: tuple[Owner, ...]) -> Placement:
+        asked.append(threading.current_thread())
+        return {segment.segment_id: tuple(owner.name for owner in owners) for segment in found.segments}
+
+    cache = SnapshotCache(cluster.world.read)
+    cache.start()
+    try:
+        cache.fresh(0.0).result(10)
+        spreads, admission = Spreads(place, lambda _: 1), Admission(AdmissionOptions())
+        parts = Parts(router.fleet, cache, router._watch, admission, router.readiness, spreads, int, int, {})
+        state = RouterState(parts)
+        await state.prepare()
+        assert registry_of([state]).get_sample_value("mishards_segments") == 4
+    finally:
+        cache.close()
+    assert threading.main_thread() not in asked
 
 
 async def test_every_call_to_a_node_bears_the_id_that_its_client_is_told(cluster: InProcessCluster) -> None:
