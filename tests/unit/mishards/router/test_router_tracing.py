@@ -12,6 +12,7 @@ pytest.importorskip("jaeger_client", reason="the extra jaeger is not installed")
 pytest.importorskip("opentelemetry.proto", reason="the extra otlp is not installed")
 
 from harness.span_receivers import JaegerAgent
+from mishards.config import RouterOptions
 from mishards.errors import MishardsError, NodeUnavailable
 from mishards.query.hedge import HedgeOptions
 from mishards.testing.cluster import QUICK, InProcessCluster, running_cluster, search_param
@@ -21,6 +22,13 @@ from mishards.tracing.options import TracingOptions
 from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import Metadata
 from mishards.wire.protos import milvus_pb2 as pb
+
+CALM = replace(
+    QUICK,
+    search=replace(QUICK.search, deadline_ms=60_000, metadata_wait_ms=30_000),
+    health=replace(QUICK.health, probe_interval_ms=600_000, probe_timeout_ms=30_000, patience_ms=60_000),
+)
+"""Settings under which no node is taken for dead, however busy the machine is."""
 
 QUERIES = np.ones((2, 4), np.float32)
 CLIENT = ("uber-trace-id", "abc123:77:0:1")
@@ -35,11 +43,14 @@ def agent() -> Iterator[JaegerAgent]:
 
 
 @asynccontextmanager
-async def traced(agent: JaegerAgent, sampler_param: float = 1.0, **given: object) -> AsyncIterator[InProcessCluster]:
+async def traced(
+    agent: JaegerAgent, sampler_param: float = 1.0, options: RouterOptions = CALM, replicas: int = 1
+) -> AsyncIterator[InProcessCluster]:
     """A router that traces, before two nodes with a segment each, at least."""
-    options = TracingOptions("jaeger", "", agent.endpoint, sampler_param=sampler_param, flush_interval_ms=10)
-    tracer = call_tracer_for(options, "mishards")
-    async with running_cluster(tracer=tracer, **given) as cluster:  # type: ignore[arg-type]  # its options, by name
+    tracing = TracingOptions("jaeger", "", agent.endpoint, sampler_param=sampler_param, flush_interval_ms=10)
+    tracer = call_tracer_for(tracing, "mishards")
+    async with running_cluster(options=options, replicas=replicas, tracer=tracer) as cluster:
+        await eventually_async(lambda: not any(node.probing for node in cluster.router.fleet), 30)
         cluster.world.create("words")
         for segment in range(8):
             cluster.world.add("words", [segment], np.ones((1, 4), np.float32))
@@ -151,11 +162,7 @@ async def test_a_refused_search_is_an_error(agent: JaegerAgent) -> None:
 
 
 async def test_a_hedge_is_a_span_and_the_one_that_was_given_up_too(agent: JaegerAgent) -> None:
-    options = replace(
-        QUICK,
-        search=replace(QUICK.search, deadline_ms=60_000, hedge=HedgeOptions(enabled=True, budget=1.0)),
-        health=replace(QUICK.health, probe_interval_ms=60_000, patience_ms=60_000),  # frozen, but never found dead
-    )
+    options = replace(CALM, search=replace(CALM.search, hedge=HedgeOptions(enabled=True, budget=1.0)))
     async with traced(agent, options=options, replicas=2) as cluster:
         for _ in range(40):
             await search(cluster)
