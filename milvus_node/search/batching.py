@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
+from dataclasses import dataclass
 from itertools import count
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class _Waiting(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[T]):
     number: int
     rows: int
     item: T
