@@ -24,6 +24,7 @@ from milvus_node.metrics import state as metrics
 from milvus_node.metrics.events import Events
 from milvus_node.roles import WRITES, Role
 from milvus_node.search.cache import SegmentCache
+from milvus_node.search.preload import preload_at_start
 from milvus_node.search.searcher import Searcher
 from milvus_node.search.segment import LoadedSegment, load_segment
 from milvus_node.service import stages
@@ -119,8 +120,12 @@ class Node:
         routes = read_routes(reads, self._pools)
         if self._options.role is Role.READONLY:
             self._snapshots.start()
-            return Dispatcher(routes, self._running, WRITES, self._ended)
-        return Dispatcher({**routes, **self._open_for_writing(reads.searches)}, self._running, ended=self._ended)
+            dispatcher = Dispatcher(routes, self._running, WRITES, self._ended)
+        else:
+            routes = {**routes, **self._open_for_writing(reads.searches)}
+            dispatcher = Dispatcher(routes, self._running, ended=self._ended)
+        preload_at_start(self.cache, self._catalog.refreshed, self._options.cache.preload_collection)
+        return dispatcher
 
     def warnings(self) -> list[str]:
         """What is wrong although calls are served."""

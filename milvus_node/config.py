@@ -27,6 +27,9 @@ class CacheOptions:
     insert_buffer_size_bytes: int = field(
         default=1 << 30, metadata=about("unflushed rows in memory; more forces a flush", minimum=1 << 20)
     )
+    preload_collection: str = field(
+        default="", metadata=about("collections to load before serving, separated by commas; * is all")
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ def with_saved(options: NodeOptions, saved: Mapping[str, str]) -> NodeOptions:
             cache_size_bytes=size_of(saved.get("cache.cache_size", "")) or cache.cache_size_bytes,
             insert_buffer_size_bytes=size_of(saved.get("cache.insert_buffer_size", ""))
             or cache.insert_buffer_size_bytes,
+            preload_collection=saved.get("cache.preload_collection", cache.preload_collection),
         ),
         storage=replace(
             storage,
@@ -46,5 +47,6 @@ def values_of(options: NodeOptions, metadata: str) -> dict[str, str]:
         "wal.recovery_error_ignore": "true" if options.wal.recovery_error_ignore else "false",
         "cache.cache_size": size_text(options.cache.cache_size_bytes),
         "cache.insert_buffer_size": size_text(options.cache.insert_buffer_size_bytes),
+        "cache.preload_collection": options.cache.preload_collection,
         "logs.level": options.log.level,
     }
