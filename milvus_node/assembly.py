@@ -29,7 +29,7 @@ from milvus_node.search.searcher import Searcher
 from milvus_node.search.segment import LoadedSegment, load_segment
 from milvus_node.service import stages
 from milvus_node.service.commands import Commands
-from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
+from milvus_node.service.definitions import WriteDefinitions
 from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
 from milvus_node.service.growing import GrowingCalls
 from milvus_node.service.pools import Pool, away
@@ -219,7 +219,7 @@ class Node:
         searcher = Searcher(self.cache)
         rows = RowCalls(catalog, self._layout)
         return ReadCalls(
-            ReadDefinitions(catalog),
+            catalog,
             SearchCalls(catalog, searcher, self.cache, self._layout.damaged.forget),
             SearchByIdCalls(catalog, rows, searcher),
             rows,

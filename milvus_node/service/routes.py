@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from milvus_node.catalog import NodeCatalog
 from milvus_node.service.commands import Commands
-from milvus_node.service.definitions import ReadDefinitions, WriteDefinitions
-from milvus_node.service.dispatch import Route
+from milvus_node.service.definitions import WriteDefinitions
+from milvus_node.service.dispatch import Route, Serve
 from milvus_node.service.growing import GrowingCalls
 from milvus_node.service.pools import Pool
 from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
 from milvus_node.service.searches import SearchCalls
 from milvus_node.service.writes import WriteCalls
+from mishards.wire.describe import ANSWERS, Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Pools:
 class ReadCalls:
     """What serves the calls of any role."""
 
-    definitions: ReadDefinitions
+    catalog: NodeCatalog
     searches: SearchCalls
     by_id: SearchByIdCalls
     rows: RowCalls
@@ -58,16 +60,10 @@ class ReadCalls:
 
 def read_routes(calls: ReadCalls, pools: Pools) -> dict[str, Route]:
     """The methods of any role."""
-    definitions, searches, rows = calls.definitions, calls.searches, calls.rows
+    searches, rows = calls.searches, calls.rows
+    described = {method: Route(_described(answer, calls.catalog), pools.info) for method, answer in ANSWERS.items()}
     return {
-        "HasCollection": Route(definitions.has_collection, pools.info),
-        "DescribeCollection": Route(definitions.describe_collection, pools.info),
-        "CountCollection": Route(definitions.count_collection, pools.info),
-        "ShowCollections": Route(definitions.show_collections, pools.info),
-        "ShowCollectionInfo": Route(definitions.show_collection_info, pools.info),
-        "DescribeIndex": Route(definitions.describe_index, pools.info),
-        "HasPartition": Route(definitions.has_partition, pools.info),
-        "ShowPartitions": Route(definitions.show_partitions, pools.info),
+        **described,
         "GetVectorsByID": Route(rows.get_vectors_by_id, pools.info),
         "GetVectorIDs": Route(rows.get_vector_ids, pools.info),
         "Search": Route(searches.search, pools.search),
@@ -78,6 +74,10 @@ def read_routes(calls: ReadCalls, pools: Pools) -> dict[str, Route]:
         "ReloadSegments": Route(searches.reload_segments, pools.info),
         "Cmd": Route(calls.commands.cmd, pools.info),
     }
+
+
+def _described(answer: Answer, catalog: NodeCatalog) -> Serve:
+    return lambda call: answer(call.request, catalog.now())
 
 
 def write_routes(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from mishards.command.forward import Forwarder
 from mishards.query.by_id import SearcherById
-from mishards.query.describe import ANSWERS, Answer
 from mishards.query.lookup import Lookup
 from mishards.query.search import Searcher
 from mishards.query.snapshots import Snapshots
@@ -16,6 +15,7 @@ from mishards.service.admission import CallClass
 from mishards.service.commands import Commands
 from mishards.service.dispatch import Entry, Serve
 from mishards.transport.api import Call
+from mishards.wire.describe import ANSWERS, Answer
 
 _VISIBLE_WRITES = (
     "CreateCollection",
