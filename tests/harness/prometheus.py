@@ -27,7 +27,8 @@ class Prometheus(Program):
 
     def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], rules: Path | None = None) -> None:
         """Describe a server that keeps its data in ``folder``; ``jobs`` are its targets, by the name of the job."""
-        self.url = f"http://127.0.0.1:{free_port()}"
+        address = f"127.0.0.1:{free_port()}"
+        self._http = httpx.Client(base_url=f"http://{address}", timeout=10)
         configuration = folder / "prometheus.yml"
         configuration.write_text(
             json.dumps(
@@ -46,7 +47,7 @@ class Prometheus(Program):
             find_program("prometheus") or "prometheus",
             f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'prometheus'}",
-            f"--web.listen-address={self.url.removeprefix('http://')}",
+            f"--web.listen-address={address}",
         ]
         super().__init__("prometheus", command, folder)
 
@@ -60,10 +61,15 @@ class Prometheus(Program):
         """Start it and wait until it says that it is ready."""
         self.start(self.ready)
 
+    def close(self) -> None:
+        """End it."""
+        self._http.close()
+        super().close()
+
     def ready(self) -> bool:
         """Does it serve?"""
         try:
-            return httpx.get(f"{self.url}/-/ready", timeout=2).status_code == _HTTP_OK
+            return self._http.get("/-/ready").status_code == _HTTP_OK
         except httpx.TransportError:
             return False
 
@@ -73,7 +79,7 @@ class Prometheus(Program):
         Raises:
             AssertionError: Prometheus refuses it.
         """
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10).json()
+        answer = self._http.get("/api/v1/query", params={"query": expression}).json()
         if answer["status"] != "success":
             raise AssertionError(f"{expression}: {answer['error']}")
         data = answer["data"]
@@ -87,7 +93,7 @@ class Prometheus(Program):
     def alerts(self) -> dict[str, set[str]]:
         """The states of the alerts that are pending or firing, by name."""
         found: dict[str, set[str]] = {}
-        answer = httpx.get(f"{self.url}/api/v1/alerts", timeout=10).json()
+        answer = self._http.get("/api/v1/alerts").json()
         for alert in answer["data"]["alerts"]:
             found.setdefault(alert["labels"]["alertname"], set()).add(alert["state"])
         return found
