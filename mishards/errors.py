@@ -255,6 +255,12 @@ class CatalogConflict(CatalogError):
     retryable = True
 
 
+class Fenced(CatalogError):
+    """A writer of a higher epoch has taken the catalog over; nothing was changed, and never will be by this one."""
+
+    retryable = True
+
+
 class CatalogSchemaMismatch(CatalogError):
     """A table of the Milvus 1.x schema lacks a column."""
 
@@ -329,6 +335,18 @@ class NoWritableNode(ClusterError):
     rpc_status = RpcStatus.UNAVAILABLE
 
 
+class NotLeader(ClusterError):
+    """This writable node does not lead now; nothing was done. Routers know it by its status, and ask another node."""
+
+    rpc_status = RpcStatus.FAILED_PRECONDITION
+
+
+class LeadershipLost(ClusterError):
+    """The node's lease ended during the call; what it would have changed may or may not have happened."""
+
+    retryable = False
+
+
 class NoSearchNode(ClusterError):
     """No living node can search a segment."""
 
@@ -337,6 +355,12 @@ class NoSearchNode(ClusterError):
 
 class DiscoveryError(MishardsError):
     """The discovery backend."""
+
+    retryable = True
+
+
+class ElectionError(MishardsError):
+    """The election backend."""
 
     retryable = True
 

@@ -39,8 +39,11 @@ _REFUSED = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What the database answers to a statement it understood and will not run; asking again cannot help."""
 
 
-def open_engine(uri: str) -> Engine:
+def open_engine(uri: str, *, idle_s: int = 0) -> Engine:
     """Make an engine for a metadata URI; nothing connects yet.
+
+    ``idle_s``: MySQL ends a connection on which nothing was said for so long, and rolls its transaction back, so that a
+    process which is stopped in the middle of a change keeps nobody waiting for ever; 0 leaves that to the server.
 
     Raises:
         ConfigError: the URI is not one of the two forms.
@@ -54,7 +57,7 @@ def open_engine(uri: str) -> Engine:
     if dialect == "sqlite":
         return _sqlite(url)
     if dialect in ("mysql", "mariadb"):
-        return _mysql(url)
+        return _mysql(url, idle_s)
     raise ConfigError(f"metadata in {dialect!r} is not supported; {_EXPECTED}")
 
 
@@ -80,11 +83,12 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _mysql(url: URL) -> Engine:
+def _mysql(url: URL, idle_s: int) -> Engine:
     if not url.host or not url.database or "@" in url.host:
         # A host with an @ is the rest of a password.
         raise ConfigError(f"the metadata URI lacks a host or a database; {_EXPECTED}")
     url = url.set(drivername="mysql+pymysql")
+    session = f"SET SESSION wait_timeout = {idle_s}" if idle_s else None
     return create_engine(
         url,
         # Two SELECTs see one state, and no text or number is cut to fit, whatever the server's defaults are.
@@ -100,6 +104,7 @@ def _mysql(url: URL) -> Engine:
             "write_timeout": READ_TIMEOUT_S,
             "charset": "utf8mb4",
             "sql_mode": "TRADITIONAL",
+            "init_command": session,
         },
     )
 

@@ -77,9 +77,21 @@ writer = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("revision", _BIGINT, nullable=False, server_default="0"),
+    Column("epoch", _BIGINT, nullable=False, server_default="0"),
     **_MYSQL,
 )
-"""Our own: one row. ``revision`` rises with every change that a writable node of ours makes."""
+"""Our own: one row. ``revision`` rises with every change that a writable node of ours makes, ``epoch`` with every node
+that begins to lead: a change of an earlier one is refused."""
+
+leases = Table(
+    "mishards_lease",
+    metadata,
+    Column("name", _text(64), primary_key=True),
+    Column("holder", _text(1024), nullable=False, server_default=""),
+    Column("turn", _BIGINT, nullable=False, server_default="0"),
+    **_MYSQL,
+)
+"""Our own: who holds which lease. ``turn`` rises with every renewal; an empty ``holder`` is nobody."""
 
 replica_numbers = Table(
     "mishards_replicas",

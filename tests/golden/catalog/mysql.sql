@@ -40,7 +40,15 @@ CREATE TABLE `Environment` (
 CREATE TABLE mishards_writer (
 	id INTEGER NOT NULL,
 	revision BIGINT NOT NULL DEFAULT '0',
+	epoch BIGINT NOT NULL DEFAULT '0',
 	PRIMARY KEY (id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE mishards_lease (
+	name VARCHAR(64) NOT NULL,
+	holder VARCHAR(1024) NOT NULL DEFAULT '',
+	turn BIGINT NOT NULL DEFAULT '0',
+	PRIMARY KEY (name)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE mishards_replicas (

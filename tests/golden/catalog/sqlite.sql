@@ -38,7 +38,15 @@ CREATE TABLE "Environment" (
 CREATE TABLE mishards_writer (
 	id INTEGER NOT NULL,
 	revision INTEGER DEFAULT '0' NOT NULL,
+	epoch INTEGER DEFAULT '0' NOT NULL,
 	PRIMARY KEY (id)
+);
+
+CREATE TABLE mishards_lease (
+	name TEXT NOT NULL,
+	holder TEXT DEFAULT '' NOT NULL,
+	turn INTEGER DEFAULT '0' NOT NULL,
+	PRIMARY KEY (name)
 );
 
 CREATE TABLE mishards_replicas (
