@@ -19,10 +19,13 @@ class IdGenerator:
     clock stands still or goes back.
     """
 
-    def __init__(self, clock_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(self, clock_us: Callable[[], int] = lambda: time.time_ns() // 1000, *, epoch: int = 0) -> None:
+        """``epoch``: names of two writers with neighbouring epochs never meet, whatever their clocks say."""
         self._clock_us = clock_us
+        self._mark = epoch % _PER_MICROSECOND
         self._lock = threading.Lock()
         self._next_us = 0
+        self._began_us = 0
 
     def batch(self, count: int) -> NDArray[np.int64]:
         """``count`` ids, int64[count], rising."""
@@ -34,7 +37,16 @@ class IdGenerator:
 
     def one(self) -> str:
         """One id as decimal text: a segment's, a file's or a partition's name."""
-        return str(int(self.batch(1)[0]))
+        return str(int(self.batch(1)[0]) + self._mark)
+
+    def begin_term(self) -> None:
+        """Count what is given from now on as this generator's own; ``not_below`` knows all that was there."""
+        with self._lock:
+            self._next_us = self._began_us = max(self._clock_us(), self._next_us)
+
+    def gave(self, name: str) -> bool:
+        """Was this name, which is in use, given since the term began?"""
+        return name.isdecimal() and int(name) // _PER_MICROSECOND >= self._began_us
 
     def not_below(self, taken: int) -> None:
         """Give nothing at or below ``taken`` any more; for names that are on disk already."""

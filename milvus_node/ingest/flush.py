@@ -128,6 +128,9 @@ class Flusher:
             return
         if collection.table.flush_lsn >= taken.last_lsn:
             return  # the transaction of an earlier attempt went through although its answer was lost
+        # After the catalog was read and the rows were taken: so what a writer that is succeeded at this very moment
+        # still does to segments, it does to those of its own time, and by records that its successor replays.
+        parts.prove()
         by_table = {partition.table_id: partition for partition in collection.partitions}
         deletions = self._write(by_table, taken)
         new_files = [_new_file(collection, w) for w in self._offered[taken] if w.table_id in by_table]
@@ -195,7 +198,7 @@ class Flusher:
         if not hits.size:
             return None
         dead = np.union1d(folder.read_deleted(stored), hits.astype(np.int32))
-        folder.write_deleted(dead)
+        folder.write_deleted(dead, epoch=self._parts.tombstones_epoch(folder.segment_id))
         return len(stored) - len(dead)
 
     def _cut_log(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from milvus_node.catalog import NodeCatalog
@@ -26,5 +27,12 @@ class WriteParts:
     wal: WriteAheadLog
     ids: IdGenerator
     tasks: Tasks = field(default_factory=Tasks)
+    epoch: int = 0
+    prove: Callable[[], object] = lambda: None
+    """Raises LeadershipLost unless nobody else can lead at this moment."""
     buffer: InsertBuffer = field(default_factory=InsertBuffer)
     locks: CollectionLocks = field(default_factory=CollectionLocks)
+
+    def tombstones_epoch(self, segment_id: str) -> int:
+        """Under which epoch to keep tombstones of a segment: 0 where this writer made it, so that no other has it."""
+        return 0 if self.ids.gave(segment_id) else self.epoch

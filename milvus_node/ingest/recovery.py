@@ -37,6 +37,7 @@ def recover(parts: WriteParts, flusher: Flusher, buffer_bytes: int) -> int:
     for segment in snapshot.segments_by_file.values():
         if segment.segment_id.isdecimal():
             parts.ids.not_below(int(segment.segment_id))  # generated rows of a segment have lower ids than its name
+    parts.ids.begin_term()
     owners = {
         partition.table_id: (name, partition.table.flush_lsn)
         for name, collection in snapshot.collections.items()
@@ -58,6 +59,8 @@ def recover(parts: WriteParts, flusher: Flusher, buffer_bytes: int) -> int:
         flusher.flush_all()
     except StorageError as error:
         log.warning("recovered rows wait to be flushed: %s", error)
+    if parts.buffer.first_lsn() is None:
+        parts.wal.cut(parts.wal.last_lsn)
     if applied:
         log.info("recovered records=%d", applied)
     return applied

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from milvus_node.errors import StorageError
@@ -30,6 +31,7 @@ from milvus_node.ingest.wal_format import (
     number_of,
 )
 from milvus_node.ingest.wal_recovery import Recovery
+from milvus_node.ingest.wal_terms import EarlierLogs, term_folder
 from milvus_node.ingest.wal_writer import LogWriter
 from milvus_node.storage.file_io import make_folder, storage_errors
 from milvus_node.storage.lock import FolderLock
@@ -76,16 +78,26 @@ class WriteAheadLog:
     """The log in a folder; made by ``open``, then ``replay``, then appended to from any thread, then ``close``."""
 
     @classmethod
-    def open(cls, folder: Path, options: WalOptions | None = None) -> WriteAheadLog:
+    def open(cls, folder: Path, options: WalOptions | None = None, earlier: EarlierLogs | None = None) -> WriteAheadLog:
         """Lock ``folder``, creating it; FolderLocked when another process has it, StorageError otherwise."""
         with storage_errors(folder):
             make_folder(folder)
-        return cls(folder, options or WalOptions(), FolderLock.acquire(folder / "lock"))
+        return cls(folder, options or WalOptions(), FolderLock.acquire(folder / "lock"), earlier)
 
-    def __init__(self, folder: Path, options: WalOptions, lock: FolderLock) -> None:
+    @classmethod
+    def open_term(cls, root: Path, epoch: int, options: WalOptions) -> WriteAheadLog:
+        """Begin the log of a term in a folder of its own, after those of earlier terms: their records come first.
+
+        Raises as ``open``.
+        """
+        earlier = EarlierLogs(root, epoch, ignore_damage=options.ignore_damage)
+        return cls.open(term_folder(root, epoch), options, earlier)
+
+    def __init__(self, folder: Path, options: WalOptions, lock: FolderLock, earlier: EarlierLogs | None = None) -> None:
         self._folder = folder
         self._options = options
         self._folder_lock = lock
+        self._earlier = earlier  # until what they hold is flushed
         self._writer: LogWriter | None = None
         self._files = threading.Lock()  # the writer's; held while a group is written
         self._last_lsn = options.above_lsn
@@ -122,7 +134,8 @@ class WriteAheadLog:
             LogDamaged: As ``Recovery.records`` says.
         """
         recovery = Recovery(self._folder, ignore_damage=self._options.ignore_damage)
-        for lsn, record in recovery.records():
+        earlier = self._earlier.records() if self._earlier else ()
+        for lsn, record in chain(earlier, recovery.records()):
             needed = _needed(record, lsn, after) if after else record
             if needed is not None:
                 yield lsn, needed
@@ -167,8 +180,12 @@ class WriteAheadLog:
             StorageError: A file could not be removed, or (DiskFull) the next one not begun.
         """
         with self._files:
-            if self._writer is not None:
-                self._writer.cut(lsn, self._options.roll_bytes)
+            if self._writer is None:
+                return
+            if self._earlier is not None and self._earlier.last_lsn <= lsn:
+                self._earlier.remove()
+                self._earlier = None
+            self._writer.cut(lsn, self._options.roll_bytes)
 
     def close(self, deadline: Deadline | None = None) -> None:
         """Write what waits, stop the thread and free the folder; DeadlineExceeded when the disk takes too long."""
@@ -192,7 +209,7 @@ class WriteAheadLog:
         """Take the files over from ``recovery`` and start the log's thread."""
         if self._writer is not None or self._closing:
             raise RuntimeError("a log is replayed once, before it is closed")
-        above = self._options.above_lsn
+        above = max(self._options.above_lsn, self._earlier.last_lsn if self._earlier else 0)
         number = max(recovery.highest, number_of(above))
         options = self._options
         writer = LogWriter(self._folder, recovery.sizes, number, options.file_bytes, options.synced)

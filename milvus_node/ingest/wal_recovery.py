@@ -25,12 +25,15 @@ class Recovery:
         appendable: the header of the last file, when it can be gone on with.
     """
 
-    def __init__(self, folder: Path, *, ignore_damage: bool) -> None:
+    def __init__(self, folder: Path, *, ignore_damage: bool, until: int | None = None, repair: bool = True) -> None:
+        """``until``: the LSN behind which nothing counts; ``repair``: cut a torn end off, which the owner may do."""
         self.sizes: dict[int, int] = {}
         self.highest = 0
         self.appendable: FileHeader | None = None
         self._folder = folder
         self._ignore_damage = ignore_damage
+        self._until = until
+        self._repair = repair
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Yield (LSN, record) in order; then a torn end is cut off.
@@ -60,18 +63,25 @@ class Recovery:
             if before not in (None, reader.header.previous_end):
                 raise damaged(path, 0, f"the log before it ends at LSN {before}, not at {reader.header.previous_end}")
             offset = self.sizes[number] = FILE_HEADER_BYTES
-            while offset < reader.size:
+            while offset < reader.size and not self._is_behind(number, offset):
                 found = reader.record_at(offset)
                 if found is None:
                     if not last or reader.was_durable(offset):
                         raise damaged(path, offset, "the bytes there are no record, and durable ones came after")
-                    _log.warning("cutting a torn end path=%s offset=%d bytes=%d", path, offset, reader.size - offset)
-                    _truncate(path, offset)
+                    _log.warning(
+                        "leaving out a torn end path=%s offset=%d bytes=%d", path, offset, reader.size - offset
+                    )
+                    if self._repair:
+                        _truncate(path, offset)
                     break
                 header, record = found
                 offset = self.sizes[number] = offset_of(header.lsn)
                 yield header.lsn, record
             self.appendable = reader.header if last else None
+
+    def _is_behind(self, number: int, offset: int) -> bool:
+        """Has everything that counts been read?"""
+        return self._until is not None and lsn_of(number, offset) >= self._until
 
     def _drop(self, numbers: list[int]) -> None:
         """Drop the first file from its last whole record on, and the others."""

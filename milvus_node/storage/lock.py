@@ -1,4 +1,7 @@
-"""The lock that a writable node holds on a folder: an fcntl record lock, the kind a Milvus 1.x server takes.
+"""The lock that writable nodes hold on a folder: an fcntl record lock, the kind a Milvus 1.x server takes.
+
+One that nobody may share keeps every other program away. Nodes that elect a leader among themselves share theirs: it
+keeps away a Milvus server, and a node that elects nobody, and lets a standby be there while a stopped leader lives.
 
 The kernel frees it when the process dies, however it dies. It is an open-file-description lock, so a second attempt
 inside the same process fails too. The lock file stays empty; who holds it is written in ``<lock>.owner`` for people,
@@ -31,17 +34,17 @@ class FolderLock:
         self._fd: int | None = fd
 
     @classmethod
-    def acquire(cls, path: Path) -> FolderLock:
-        """Lock the file ``path``, creating it, without waiting.
+    def acquire(cls, path: Path, *, shared: bool = False) -> FolderLock:
+        """Lock the file ``path``, creating it, without waiting; ``shared`` with others that share it.
 
         Raises:
-            FolderLocked: Another process, or this one, holds it.
+            FolderLocked: Another process, or this one, holds it, and does not share it or shall not.
             StorageError: The file cannot be opened or its file system knows no locks.
         """
         with storage_errors(path):
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request())
+                fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_RDLCK if shared else fcntl.F_WRLCK))
             except OSError as error:
                 holder = _holder(path, fd)
                 os.close(fd)
@@ -73,8 +76,8 @@ def _owner_path(path: Path) -> Path:
     return path.with_name(path.name + ".owner")
 
 
-def _request() -> bytes:
-    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+def _request(kind: int = fcntl.F_WRLCK) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _holder(path: Path, fd: int) -> str:

@@ -12,9 +12,20 @@ OWED = "mishards_owed"
 VECTORS_SUFFIX = ".rv"
 IDS_SUFFIX = ".uid"
 
+_TOMBSTONES = re.compile(r"deleted_docs(\.[0-9]+)?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
 _MAX_NAME_BYTES = 255  # of one path component, on every Linux file system
 _RESERVED = frozenset({DELETED_DOCS, BLOOM_FILTER, OWED})
+
+
+def tombstones_name(epoch: int) -> str:
+    """The tombstones that a writer of this epoch keeps beside ``deleted_docs``."""
+    return f"{DELETED_DOCS}.{epoch}"
+
+
+def is_tombstones(name: str) -> bool:
+    """Is ``name`` that of deleted rows, of whichever writer?"""
+    return _TOMBSTONES.fullmatch(name) is not None
 
 
 def checked_name(kind: str, name: str) -> str:

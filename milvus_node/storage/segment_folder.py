@@ -3,6 +3,7 @@
     <segment_id>.rv    vectors               written once
     <segment_id>.uid   ids                   written once
     deleted_docs       deleted row offsets   replaced by every delete
+    deleted_docs.<n>   the same              by a writer of epoch n, of a segment from before its time
     mishards_owed      see ``owed_deletes``  while there are any
     bloom_filter       for Milvus servers    written once, see ``bloom_filter``
     <file_id>          an index              written once
@@ -10,6 +11,9 @@
 
 Files appear whole or not at all. The caller sees to it that one process writes a segment at a time; any number may
 read. Row numbers are offsets in the raw files and never change.
+
+A row is deleted when any of the tombstone files says so. Should a writer that was succeeded wake up in the middle of
+replacing ``deleted_docs``, it can put an old version back, but it never touches the file of its successor's epoch.
 """
 
 from __future__ import annotations
@@ -26,7 +30,15 @@ from milvus_node.errors import SegmentDamaged, SegmentMissing
 from milvus_node.storage import checksums, owed_deletes, raw_segment
 from milvus_node.storage.bloom_filter import bloom_filter_of
 from milvus_node.storage.file_io import BytesLike, make_folder, storage_errors
-from milvus_node.storage.names import BLOOM_FILTER, DELETED_DOCS, IDS_SUFFIX, VECTORS_SUFFIX, checked_file_id
+from milvus_node.storage.names import (
+    BLOOM_FILTER,
+    DELETED_DOCS,
+    IDS_SUFFIX,
+    VECTORS_SUFFIX,
+    checked_file_id,
+    is_tombstones,
+    tombstones_name,
+)
 from milvus_node.storage.staging import Staging
 from milvus_node.storage.stored_vectors import Element, StoredVectors
 
@@ -132,31 +144,45 @@ class SegmentFolder:
 
         ``ids`` are the segment's where the caller has them.
         """
-        path = self.path / DELETED_DOCS
+        names = {DELETED_DOCS, *self._later_tombstones()}
+        rows = self.row_count()
+        found = [self._read_tombstones(self.path / name, rows) for name in sorted(names)]
+        owed = owed_deletes.read(self.path)
+        if len(owed):
+            rows_owed = np.flatnonzero(np.isin(self.read_ids() if ids is None else ids, owed))
+            found.append(rows_owed.astype(np.int32))
+        return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+
+    def _later_tombstones(self) -> list[str]:
+        with storage_errors(self.path), suppress(FileNotFoundError):
+            return [path.name for path in self.path.iterdir() if is_tombstones(path.name)]
+        return []
+
+    @staticmethod
+    def _read_tombstones(path: Path, rows: int) -> npt.NDArray[np.int32]:
         try:
             payload = raw_segment.read_payload(path)
         except SegmentDamaged:
             payload = raw_segment.read_payload(path)  # a replacement between reading file and sum is no damage
-        rows = self.row_count()
         if payload.nbytes % 4:
             raise SegmentDamaged(f"{path} is damaged: {payload.nbytes} bytes are no whole number of offsets")
         offsets = np.unique(payload.view(np.int32))
         if len(offsets) and not 0 <= offsets[0] <= offsets[-1] < rows:
             raise SegmentDamaged(f"{path} is damaged: offsets {offsets[0]}..{offsets[-1]} in a segment of {rows} rows")
-        owed = owed_deletes.read(self.path)
-        if len(owed):
-            rows_owed = np.flatnonzero(np.isin(self.read_ids() if ids is None else ids, owed))
-            offsets = np.union1d(offsets, rows_owed.astype(np.int32))
         return offsets
 
-    def write_deleted(self, offsets: npt.NDArray[np.integer[Any]]) -> None:
-        """Replace the deleted rows by ``offsets``: all of them, not only new ones, and those that are owed."""
+    def write_deleted(self, offsets: npt.NDArray[np.integer[Any]], *, epoch: int = 0) -> None:
+        """Replace the deleted rows by ``offsets``: all of them, not only new ones, and those that are owed.
+
+        A writer of an ``epoch`` that began after the segment was written names it.
+        """
         rows = self.row_count()
         unique = np.unique(offsets)
         if len(unique) and not 0 <= unique[0] <= unique[-1] < rows:
             raise ValueError(f"offsets {unique[0]}..{unique[-1]} are not in the {rows} rows of {self.path}")
         with Staging(self.path) as staging:
-            self._stage_replacement(staging, DELETED_DOCS, raw_segment.framed(unique.astype(np.int32)))
+            for name in (DELETED_DOCS, tombstones_name(epoch)) if epoch else (DELETED_DOCS,):
+                self._stage_replacement(staging, name, raw_segment.framed(unique.astype(np.int32)))
             staging.publish()
         owed_deletes.settle(self.path)
 

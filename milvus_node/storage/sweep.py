@@ -17,7 +17,7 @@ from milvus_node.errors import StorageError
 from milvus_node.storage.checksums import SUFFIX
 from milvus_node.storage.file_io import storage_errors
 from milvus_node.storage.layout import StorageLayout
-from milvus_node.storage.names import BLOOM_FILTER, DELETED_DOCS, IDS_SUFFIX, OWED, VECTORS_SUFFIX, checked_name
+from milvus_node.storage.names import BLOOM_FILTER, IDS_SUFFIX, OWED, VECTORS_SUFFIX, checked_name, is_tombstones
 from milvus_node.storage.staging import is_temporary
 
 _DIGITS = re.compile(r"[0-9]+")
@@ -89,8 +89,8 @@ def removals(found: Iterable[ListedSegment], named: Collection[FileKey], before:
 def _is_recognised(segment_id: str, name: str) -> bool:
     """Does this storage give ``name`` to a file of the segment?"""
     data = name.removesuffix(SUFFIX)
-    raw = (segment_id + VECTORS_SUFFIX, segment_id + IDS_SUFFIX, DELETED_DOCS, BLOOM_FILTER, OWED)
-    return data in raw or _DIGITS.fullmatch(data) is not None or is_temporary(name)
+    raw = (segment_id + VECTORS_SUFFIX, segment_id + IDS_SUFFIX, BLOOM_FILTER, OWED)
+    return data in raw or is_tombstones(data) or _DIGITS.fullmatch(data) is not None or is_temporary(name)
 
 
 def _is_orphan_in_named(segment: ListedSegment, name: str, named: Collection[FileKey]) -> bool:
@@ -103,7 +103,7 @@ def _is_orphan_in_named(segment: ListedSegment, name: str, named: Collection[Fil
 
 def sweep(
     layout: StorageLayout,
-    named: Collection[FileKey],
+    names: Callable[[], Collection[FileKey]],
     in_progress: Callable[[str, str], bool],
     *,
     now: float,
@@ -111,14 +111,16 @@ def sweep(
 ) -> Swept:
     """Remove what ``removals`` decides for the whole of ``layout``, and table folders left empty.
 
-    A segment for which ``in_progress(table_id, segment_id)`` is true is left alone altogether; it must stay true for a
-    segment that was recorded after ``named`` was read, however old its files. ``now`` is in seconds since the epoch.
-    StorageError ends the sweep; files that someone else removed meanwhile are no error.
+    ``names`` says what is named, and is asked after everything was listed: what comes later is not touched. So it must
+    know whatever was recorded until then; where another writer may have taken over, it must find that out and raise.
+    A segment for which ``in_progress(table_id, segment_id)`` is true is left alone altogether. ``now`` is in seconds
+    since the epoch. StorageError ends the sweep; files that someone else removed meanwhile are no error.
     """
     before = now - grace_s
     with storage_errors(layout.tables_path):
         tables = [(path, path.stat().st_mtime) for path in _folders(layout.tables_path)]
     listed = [segment for path, _ in tables for segment in _listed(path)]
+    named = names()
     idle = [segment for segment in listed if not in_progress(segment.table_id, segment.segment_id)]
     folders = files = size = 0
     for removal in removals(idle, named, before):

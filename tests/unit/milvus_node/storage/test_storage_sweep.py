@@ -107,7 +107,7 @@ def test_a_sweep_removes_orphans_from_disk_and_reports_them(tmp_path: Path) -> N
     size = sum(path.stat().st_size for path in orphan.path.iterdir())
     age(tmp_path)
     named = {("words", "5", "5"), ("words", "5", "17"), ("words", "6", "6")}
-    swept = sweep(layout, named, nothing, now=NOW, grace_s=100)
+    swept = sweep(layout, lambda: named, nothing, now=NOW, grace_s=100)
     assert len(list(kept.path.iterdir())) == 8
     assert {path.name for path in indexed.path.iterdir()} == {
         "6.rv",
@@ -130,14 +130,14 @@ def test_within_the_grace_period_nothing_is_swept(tmp_path: Path) -> None:
     layout = StorageLayout(tmp_path)
     written(layout, "words", "5")
     age(tmp_path)
-    assert sweep(layout, set(), nothing, now=NOW, grace_s=1001) == Swept()
+    assert sweep(layout, set, nothing, now=NOW, grace_s=1001) == Swept()
 
 
 def test_what_is_in_progress_stays(tmp_path: Path) -> None:
     layout = StorageLayout(tmp_path)
     busy, idle = written(layout, "words", "5"), written(layout, "words", "6")
     age(tmp_path)
-    sweep(layout, set(), lambda table_id, segment_id: (table_id, segment_id) == ("words", "5"), now=NOW, grace_s=100)
+    sweep(layout, set, lambda table_id, segment_id: (table_id, segment_id) == ("words", "5"), now=NOW, grace_s=100)
     assert len(list(busy.path.iterdir())) == 8
     assert not idle.path.exists()
 
@@ -149,13 +149,13 @@ def test_links_are_neither_followed_nor_removed(tmp_path: Path) -> None:
     (layout.tables_path / "linked").symlink_to(outside.path.parent)
     (layout.tables_path / "words" / "5").symlink_to(outside.path)
     age(tmp_path)
-    sweep(layout, set(), nothing, now=NOW, grace_s=100)
+    sweep(layout, set, nothing, now=NOW, grace_s=100)
     assert len(list(outside.path.iterdir())) == 8
     assert (layout.tables_path / "words" / "5").is_symlink()
 
 
 def test_an_absent_storage_has_nothing_to_sweep(tmp_path: Path) -> None:
-    assert sweep(StorageLayout(tmp_path), set(), nothing, now=NOW, grace_s=0) == Swept()
+    assert sweep(StorageLayout(tmp_path), set, nothing, now=NOW, grace_s=0) == Swept()
 
 
 @pytest.mark.parametrize("table_id", ["words", "1795311038198151000"])
@@ -163,7 +163,7 @@ def test_an_empty_table_folder_goes_only_when_no_one_names_the_table(tmp_path: P
     layout = StorageLayout(tmp_path)
     layout.table_path(table_id).mkdir(parents=True)
     age(tmp_path)
-    sweep(layout, {(table_id, "9", "9")}, nothing, now=NOW, grace_s=100)
+    sweep(layout, lambda: {(table_id, "9", "9")}, nothing, now=NOW, grace_s=100)
     assert layout.table_path(table_id).exists()
-    sweep(layout, set(), nothing, now=NOW, grace_s=100)
+    sweep(layout, set, nothing, now=NOW, grace_s=100)
     assert not layout.table_path(table_id).exists()
