@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from milvus_node.announce import Activity
+from milvus_node.candidacy import Candidacy
 from milvus_node.catalog import NodeCatalog
 from milvus_node.config import NodeOptions
-from milvus_node.ids import IdGenerator
-from milvus_node.ingest.build import IndexBuilder
-from milvus_node.ingest.collections import CollectionWriter
-from milvus_node.ingest.flush import Flusher
-from milvus_node.ingest.maintenance import Maintenance
-from milvus_node.ingest.parts import WriteParts
-from milvus_node.ingest.recovery import flushed_lsn, recover
-from milvus_node.ingest.rewrite import Rewriter
-from milvus_node.ingest.rows import RowWriter
-from milvus_node.ingest.tasks import Tasks
-from milvus_node.ingest.wal import WalOptions, WriteAheadLog
 from milvus_node.metrics import state as metrics
 from milvus_node.metrics.events import Events
 from milvus_node.roles import WRITES, Role
@@ -29,42 +19,33 @@ from milvus_node.search.searcher import Searcher
 from milvus_node.search.segment import LoadedSegment, load_segment
 from milvus_node.service import stages
 from milvus_node.service.commands import Commands
-from milvus_node.service.definitions import WriteDefinitions
-from milvus_node.service.dispatch import Dispatcher, Route, RunningCalls
-from milvus_node.service.growing import GrowingCalls
+from milvus_node.service.dispatch import Dispatcher, RunningCalls
 from milvus_node.service.pools import Pool, away
 from milvus_node.service.routes import Pools, ReadCalls, read_routes, write_routes
 from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
 from milvus_node.service.searches import SearchCalls
-from milvus_node.service.writes import WriteCalls
 from milvus_node.settings.keys import size_of
 from milvus_node.settings.options import values_of, with_saved
 from milvus_node.settings.store import Settings, saved, this_machine
+from milvus_node.storage.file_io import make_folder, storage_errors
 from milvus_node.storage.layout import StorageLayout
 from milvus_node.storage.lock import FolderLock
-from milvus_node.storage.sweep import sweep
+from milvus_node.term import Ground, Term
 from mishards.catalog.cache import SnapshotCache
-from mishards.catalog.definitions import DefinitionWriter
 from mishards.catalog.engine import open_engine, where
-from mishards.catalog.files import FileWriter
 from mishards.catalog.reader import CatalogReader
 from mishards.catalog.snapshot import Collection, Segment
 from mishards.catalog.transaction import WritableCatalog
-from mishards.errors import MishardsError
+from mishards.election.api import Candidate, ElectionOptions
+from mishards.election.select import NONE, elector_for
 from mishards.logs.calls import AccessLog
 from mishards.metrics.exposition import registry_of
 
 log = logging.getLogger(__name__)
 
-_MILVUS_LOG = "mxlog.meta"
-"""A file that a Milvus 1.x server always has beside its log."""
-
 _PROBES = frozenset({"Cmd"})
 """What every router asks again and again."""
-
-_ORPHAN_GRACE_S = 0.0
-"""At its start the writable node is alone with the folder: what the catalog does not name is garbage."""
 
 
 class Node:
@@ -85,7 +66,7 @@ class Node:
             self._apply,
         )
         self._snapshots = SnapshotCache(self._reader.read)
-        self._catalog = NodeCatalog(self._snapshots, is_writer=options.role is Role.WRITABLE)
+        self._catalog = NodeCatalog(self._snapshots, is_writer=False)
         self.cache = SegmentCache(self._loaded, options.cache.cache_size_bytes, away)
         calls = options.calls
         self._pools = Pools(
@@ -96,25 +77,23 @@ class Node:
         )
         self._running = RunningCalls()
         self.activity = Activity(lambda: bool(self._running.names(without="Cmd")))
-        self.leader_epoch: Callable[[], int] = lambda: 0
-        """The epoch in which this node may write; 0 where none is elected."""
         self.dropped_spans: Callable[[], int] = lambda: 0
         """How many spans of traces were lost."""
         self._events, access_log = Events(), AccessLog(options.log, _PROBES)
         self._ended = (access_log.ended, self._events.ended, self.activity.ended)
         self.metrics = registry_of([self._events, metrics.NodeState(self._watched(access_log))])
-        self._lock: FolderLock | None = None
-        self._writable: WritableCatalog | None = None
-        self._parts: WriteParts | None = None
-        self._flusher: Flusher | None = None
-        self._rows: RowWriter | None = None
-        self._maintenance: Maintenance | None = None
+        self._locks: list[FolderLock] = []
+        self._candidacy: Candidacy | None = None
+        self._buffer_bytes = options.cache.insert_buffer_size_bytes
 
     def open(self) -> Dispatcher:
-        """Take the folder, recover, begin the background work; return what serves calls.
+        """Take the folder and, where this node is elected, recover and begin the background work.
+
+        Returns:
+            What serves calls, once a writable node leads or knows that it stands by.
 
         Raises:
-            StartError, CatalogError, StorageError: the node cannot run here.
+            StartError, PluginError, CatalogError, StorageError: the node cannot run here.
         """
         reads = self._read_calls()
         routes = read_routes(reads, self._pools)
@@ -122,10 +101,16 @@ class Node:
             self._snapshots.start()
             dispatcher = Dispatcher(routes, self._running, WRITES, self._ended)
         else:
-            routes = {**routes, **self._open_for_writing(reads.searches)}
+            candidacy = self._candidacy = self._stand(reads.searches)
+            candidacy.start()
+            routes = {**routes, **write_routes(candidacy.serve, candidacy.search, self._pools)}
             dispatcher = Dispatcher(routes, self._running, ended=self._ended)
         preload_at_start(self.cache, self._catalog.refreshed, self._options.cache.preload_collection)
         return dispatcher
+
+    @property
+    def _term(self) -> Term | None:
+        return None if self._candidacy is None else self._candidacy.term
 
     def warnings(self) -> list[str]:
         """What is wrong although calls are served."""
@@ -137,10 +122,10 @@ class Node:
             self.cache,
             self._snapshots,
             lambda: self._pools.admitted_each,
-            lambda: self._parts,
-            lambda: self._maintenance.loops if self._maintenance else (),
+            lambda: term.parts if (term := self._term) else None,
+            lambda: term.loops if (term := self._term) else (),
             lambda: access_log.skipped,
-            leader_epoch=lambda: self.leader_epoch(),
+            leader_epoch=lambda: term.epoch if (term := self._term) else 0,
             dropped_spans=lambda: self.dropped_spans(),
         )
 
@@ -152,72 +137,55 @@ class Node:
         stages.loaded(segment, seconds)
         return loaded
 
-    def _open_for_writing(self, searches: SearchCalls) -> Mapping[str, Route]:
-        options = self._options
-        options.storage.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock.acquire(self._layout.lock_path)
-        writable = self._writable = WritableCatalog(open_engine(options.metadata_uri))
-        writable.initialise()
+    def _stand(self, searches: SearchCalls) -> Candidacy:
+        options, election = self._options, self._options.election
+        candidate = Candidate(options.name or options.address, options.address)
+        elector = elector_for(
+            election.uri,
+            options.metadata_uri,
+            candidate,
+            ElectionOptions(election.lease_s, min(election.renew_s, election.lease_s / 2), election.same_host),
+        )
+        with storage_errors(options.storage.path):
+            make_folder(options.storage.path)
+            make_folder(options.wal_path)
+        for path in (self._layout.lock_path, options.wal_path / "lock"):
+            self._locks.append(FolderLock.acquire(path, shared=election.uri != NONE))
+        writable = WritableCatalog(open_engine(options.metadata_uri))
+        try:
+            writable.prepare()
+        finally:
+            writable.close()
         self._snapshots.start()
-        snapshot = self._catalog.refreshed()
-        if (options.storage.path / "wal" / _MILVUS_LOG).exists():
-            log.warning(
-                "%s holds the log of a Milvus server: rows that it had not flushed when it stopped are not served",
-                options.storage.path / "wal",
-            )
-        wal = WriteAheadLog.open(
-            options.wal_path,
-            WalOptions(
-                above_lsn=flushed_lsn(snapshot),
-                ignore_damage=options.wal.recovery_error_ignore,
-                synced=self._events.synced,
-            ),
-        )
-        parts = self._parts = WriteParts(
-            self._catalog,
-            DefinitionWriter(writable),
-            FileWriter(writable),
-            self._layout,
-            wal,
-            IdGenerator(),
-            Tasks(self._events.worked),
-        )
-        flusher = self._flusher = Flusher(parts)
-        rewriter, builder = Rewriter(parts), IndexBuilder(parts)
-        collections = CollectionWriter(parts, flusher, rewriter, builder)
-        self._maintenance = Maintenance(parts, flusher, collections, builder, options.maintenance)
-        recover(parts, flusher, options.cache.insert_buffer_size_bytes)
-        self._sweep()
-        self._maintenance.start()
-        rows = self._rows = RowWriter(parts, flusher, options.cache.insert_buffer_size_bytes)
-        return write_routes(
-            WriteDefinitions(self._catalog, collections),
-            WriteCalls(self._catalog, rows, flusher, rewriter),
-            GrowingCalls(self._catalog, parts.buffer, searches),
-            self._pools,
-        )
+        ground = Ground(options, self._layout, self._catalog, searches, self._events, lambda: self._buffer_bytes)
+        return Candidacy(elector, lambda leadership: Term(ground, leadership), searches, self._now_leads)
+
+    def _now_leads(self, leads: bool) -> None:
+        self._catalog.is_writer = leads
+
+    def _leading(self) -> dict[str, object]:
+        term, candidacy = self._term, self._candidacy
+        return {
+            "leading": term is not None,
+            "epoch": term.epoch if term else 0,
+            "leader": candidacy.leader if candidacy else "",
+        }
 
     def _apply(self, name: str, value: str) -> None:
         """Act on a setting that needs no restart."""
         size = size_of(value) or 0
         if name == "cache.cache_size":
             self.cache.resize(size)
-        elif name == "cache.insert_buffer_size" and self._rows is not None:
-            self._rows.buffer_bytes = size
-
-    def _sweep(self) -> None:
-        retired = self._parts.files.retired(0) if self._parts else []
-        named = {(f.table_id, f.segment_id, f.file_id) for f in retired}
-        for segment in self._catalog.refreshed().segments_by_file.values():
-            named.add((segment.table_id, segment.segment_id, segment.file.file_id))
-        swept = sweep(self._layout, named, lambda *_: False, now=time.time(), grace_s=_ORPHAN_GRACE_S)
-        if swept.folders or swept.files:
-            log.info("removed orphans folders=%d files=%d bytes=%d", swept.folders, swept.files, swept.size)
+        elif name == "cache.insert_buffer_size":
+            self._buffer_bytes = size
+            if (term := self._term) is not None:
+                term.resize_buffer(size)
 
     def _read_calls(self) -> ReadCalls:
         catalog = self._catalog
         searcher = Searcher(self.cache)
         rows = RowCalls(catalog, self._layout)
+        leading = self._leading if self._options.role is Role.WRITABLE else None
         return ReadCalls(
             catalog,
             SearchCalls(catalog, searcher, self.cache, self._layout.damaged.forget),
@@ -228,6 +196,7 @@ class Node:
                 lambda: self._running.names(without="Cmd"),
                 self._settings,
                 self.activity.warmed.set,
+                leading,
             ),
         )
 
@@ -237,25 +206,15 @@ class Node:
         What cannot be flushed now stays in the log for the next start.
         """
         self._pools.close()
-        if self._maintenance is not None:
-            self._maintenance.stop()
-        if self._flusher is not None:
-            try:
-                self._flusher.finish()
-            except MishardsError as error:
-                log.warning("left in the log for the next start: %s", error)
-        if self._parts is not None:
-            self._parts.wal.close()
+        if self._candidacy is not None:
+            self._candidacy.stop()
         self._snapshots.close()
         self._reader.close()
-        if self._writable is not None:
-            self._writable.close()
-        if self._lock is None:
-            return
         if self._is_idle():
-            self._lock.release()
-        else:  # a build or a merge that outlives its caller must not meet another writer; the kernel frees the lock
+            for lock in self._locks:
+                lock.release()
+        elif self._locks:  # a build or a merge that outlives its caller; the kernel frees the lock
             log.warning("the folder stays locked until the work under way ends with this process")
 
     def _is_idle(self) -> bool:
-        return not self._pools.admitted and not (self._maintenance and self._maintenance.is_running)
+        return not self._pools.admitted and (self._candidacy is None or self._candidacy.is_idle)

@@ -16,7 +16,8 @@ class NodeCatalog:
     def __init__(self, cache: SnapshotCache, *, is_writer: bool, wait_s: float = 5.0) -> None:
         """``is_writer``: nobody else changes the catalog, and each change of this node is read back before it ends."""
         self._cache = cache
-        self._is_writer = is_writer
+        self.is_writer = is_writer
+        """May change, as a node begins to lead and ends."""
         self._wait_s = wait_s
 
     def known(self) -> Snapshot:
@@ -30,7 +31,7 @@ class NodeCatalog:
 
     def now(self) -> Snapshot:
         """The catalog as it is when this call begins; the last good snapshot where the database is away."""
-        if self._is_writer:
+        if self.is_writer:
             return self.known()
         if self._cache.error is not None and self._cache.current is not None:
             return self._cache.current

@@ -24,6 +24,7 @@ _FLAGS = {
     "http_address": "http_address",
     "metadata": "metadata",
     "discovery": "discovery",
+    "election": "election.uri",
     "storage": "storage.path",
     "log_level": "log.level",
 }
@@ -44,6 +45,7 @@ def main() -> None:
 @click.option("--metadata", metavar="URI", help="sqlite:////PATH or mysql://USER:PW@HOST:PORT/DB.")
 @click.option("--storage", metavar="DIR", help="The folder that all nodes share.")
 @click.option("--discovery", metavar="URI", help="Where the node announces itself, e.g. file:///run/mishards.")
+@click.option("--election", metavar="URI", help="Where writable nodes elect a leader; default: the metadata database.")
 @click.option("--log-level", help="debug, info, warning or error.")
 def serve(file: Path | None, **given: str | None) -> None:
     """Serve until SIGTERM.

@@ -60,6 +60,23 @@ class WalOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ElectionSettings:
+    """Which of several writable nodes leads."""
+
+    uri: str = field(
+        default="database",
+        metadata=about("where writable nodes elect a leader; database is the metadata database, none is no election"),
+    )
+    lease_s: float = field(default=3.0, metadata=about("a leader that is silent is succeeded after this", minimum=0.5))
+    renew_s: float = field(
+        default=1.0, metadata=about("how often a leader renews; at most half of lease_s", minimum=0.05)
+    )
+    same_host: bool = field(
+        default=True, metadata=about("succeed at once a leader whose process on this machine is gone")
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CallOptions:
     """Admission: threads of each class of calls, and how many calls may wait before one is refused."""
 
@@ -93,6 +110,7 @@ class NodeOptions:
     drain_s: float = field(default=8.0, metadata=about("longest wait for calls under way when stopping", minimum=0))
     storage: StorageOptions = field(default_factory=StorageOptions)
     wal: WalOptions = field(default_factory=WalOptions)
+    election: ElectionSettings = field(default_factory=ElectionSettings)
     cache: CacheOptions = field(default_factory=CacheOptions)
     calls: CallOptions = field(default_factory=CallOptions)
     tracing: TracingOptions = field(default_factory=TracingOptions)

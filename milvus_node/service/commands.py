@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mishards
-from milvus_node.roles import Role
 from milvus_node.settings.store import Settings
 from mishards.errors import CommandError
 from mishards.transport.api import Call
 from mishards.wire.extensions import (
     CAPABILITIES_COMMAND,
+    ELECTION,
     GROWING,
     JOINING,
+    LEADER_COMMAND,
     REVISION,
     STRICT_FILES,
     WARMED_COMMAND,
@@ -26,7 +27,7 @@ SERVER_VERSION = "1.1.0"
 """What ``version`` answers: the protocol served, which clients check; not the version of this program."""
 
 CAPABILITIES = (JOINING, REVISION, STRICT_FILES)
-"""Extensions of the protocol that a node of any role has; a writable one has ``GROWING`` too."""
+"""Extensions of the protocol that a node of any role has; a writable one has ``GROWING`` and ``ELECTION`` too."""
 
 
 class Commands:
@@ -38,11 +39,15 @@ class Commands:
         running: Callable[[], list[str]],
         settings: Settings,
         warmed: Callable[[], None],
+        leading: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
-        """``running`` lists the calls under way; ``warmed`` is called when a router says that this node is warm."""
+        """``running`` lists the calls under way; ``warmed`` is called when a router says that this node is warm.
+
+        ``leading`` says of a writable node whether it leads.
+        """
         self._settings = settings
         self._warmed = warmed
-        capabilities = (*CAPABILITIES, GROWING) if role == Role.WRITABLE.value else CAPABILITIES
+        capabilities = (*CAPABILITIES, GROWING, ELECTION) if leading else CAPABILITIES
         self._fixed: Mapping[str, Callable[[], str]] = {
             "version": lambda: SERVER_VERSION,
             "status": lambda: "OK",
@@ -53,6 +58,8 @@ class Commands:
             "get_system_info": _system_info,
             CAPABILITIES_COMMAND: lambda: json.dumps({"role": role, "capabilities": capabilities}),
         }
+        if leading:
+            self._fixed = {**self._fixed, LEADER_COMMAND: lambda: json.dumps(leading())}
 
     def cmd(self, call: Call) -> bytes:
         """Cmd; an unknown text is answered so, with success, as the protocol has it."""

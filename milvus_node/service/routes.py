@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from milvus_node.catalog import NodeCatalog
+from milvus_node.roles import WRITES
 from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import WriteDefinitions
 from milvus_node.service.dispatch import Route, Serve
-from milvus_node.service.growing import GrowingCalls
 from milvus_node.service.pools import Pool
 from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
 from milvus_node.service.searches import SearchCalls
 from milvus_node.service.writes import WriteCalls
+from mishards.transport.api import Call
 from mishards.wire.describe import ANSWERS, Answer
+
+LeaderCall = Callable[[Call], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +85,35 @@ def _described(answer: Answer, catalog: NodeCatalog) -> Serve:
     return lambda call: answer(call.request, catalog.now())
 
 
-def write_routes(
-    definitions: WriteDefinitions, writes: WriteCalls, growing: GrowingCalls, pools: Pools
-) -> dict[str, Route]:
-    """The methods of the writable role; its ``Search`` stands in for that of any role."""
-    return {
-        "Search": Route(growing.search, pools.search),
-        "CreateCollection": Route(definitions.create_collection, pools.definition),
-        "DropCollection": Route(definitions.drop_collection, pools.definition),
-        "CreateIndex": Route(definitions.create_index, pools.definition),
-        "DropIndex": Route(definitions.drop_index, pools.definition),
-        "CreatePartition": Route(definitions.create_partition, pools.definition),
-        "DropPartition": Route(definitions.drop_partition, pools.definition),
-        "Insert": Route(writes.insert, pools.write),
-        "DeleteByID": Route(writes.delete_by_id, pools.write),
-        "Flush": Route(writes.flush, pools.definition),
-        "Compact": Route(writes.compact, pools.definition),
-    }
+@dataclass(frozen=True, slots=True)
+class LeaderCalls:
+    """What serves the calls of a node that leads."""
+
+    definitions: WriteDefinitions
+    writes: WriteCalls
+
+    def by_method(self) -> dict[str, LeaderCall]:
+        """Who serves which method."""
+        definitions, writes = self.definitions, self.writes
+        return {
+            "CreateCollection": definitions.create_collection,
+            "DropCollection": definitions.drop_collection,
+            "CreateIndex": definitions.create_index,
+            "DropIndex": definitions.drop_index,
+            "CreatePartition": definitions.create_partition,
+            "DropPartition": definitions.drop_partition,
+            "Insert": writes.insert,
+            "DeleteByID": writes.delete_by_id,
+            "Flush": writes.flush,
+            "Compact": writes.compact,
+        }
+
+
+def write_routes(serve: Callable[[str, Call], bytes], search: Serve, pools: Pools) -> dict[str, Route]:
+    """The methods of the writable role, each given with its name to ``serve``.
+
+    ``search`` stands in for the ``Search`` of any role.
+    """
+    rows = {"Insert", "DeleteByID"}
+    writes = {m: Route(partial(serve, m), pools.write if m in rows else pools.definition) for m in WRITES}
+    return {**writes, "Search": Route(search, pools.search)}

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from mishards.cluster.health import HealthOptions, HealthState
+from mishards.cluster.leader import leader_among
 from mishards.cluster.membership import Membership, membership_of
 from mishards.cluster.node import Called, Node
 from mishards.cluster.tasks import end
@@ -22,6 +23,7 @@ from mishards.transport.api import Transport
 
 log = logging.getLogger(__name__)
 
+_RIVALS_S = 1.0
 _IDLE_S = 0.5
 """The longest the probe loop sleeps: it also carries out expired grace periods."""
 
@@ -43,6 +45,7 @@ class Fleet:
         """Counts what changed: members and their health."""
         self.looked_at = time.monotonic()
         """When the probe loop last looked whom to probe."""
+        self._asked_at = 0.0
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,16 +82,24 @@ class Fleet:
 
     @property
     def writer(self) -> Node | None:
-        """The node that takes writes."""
-        writer = self.membership.writer
-        return None if writer is None else self._nodes.get(writer.name)
+        """The node that takes writes; None where there is none, or all that there are stand by."""
+        name = leader_among([(node.name, node.claim) for node in self.writers()])
+        return None if name is None else self._nodes.get(name)
+
+    def writers(self) -> list[Node]:
+        """The writable nodes, leading or standing by."""
+        return [self._nodes[record.name] for record in self.membership.writers if record.name in self._nodes]
+
+    def seek_leader(self, *, among_dead: bool = True) -> None:
+        """Ask every writable node that may stand by whether it leads, unless it is being asked; tells by news."""
+        for node in self.writers():
+            if node.elects and not node.probing and (among_dead or node.health.state is not HealthState.DOWN):
+                node.probe()
 
     def living(self) -> list[Node]:
-        """Every node that may be asked to search when those that hold a segment cannot: readers, then the writer."""
+        """Every node that may be asked to search when those that hold a segment cannot: readers, then writers."""
         membership = self.membership
-        records = [*membership.searchers]
-        if membership.writer is not None and membership.writer not in records:
-            records.append(membership.writer)
+        records = dict.fromkeys((*membership.searchers, *membership.writers))
         return [self._nodes[record.name] for record in records if record.name in self._nodes]
 
     def can_search(self) -> bool:
@@ -130,6 +141,7 @@ class Fleet:
         while True:
             self._wake.clear()
             self._follow_if_changed()
+            self._ask_rivals()
             waiting = [node for node in self if node.present and not node.probing]
             now = self.looked_at = time.monotonic()
             for node in waiting:
@@ -138,6 +150,13 @@ class Fleet:
             soonest = min((node.health.probe_at for node in waiting if node.health.probe_at > now), default=math.inf)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(0.0, min(_IDLE_S, soonest - now)))
+
+    def _ask_rivals(self) -> None:
+        """Where one of several can lead, look again and again which: who led may have been stopped, and say nothing."""
+        now = time.monotonic()
+        if len(self.membership.writers) > 1 and now >= self._asked_at + _RIVALS_S:
+            self._asked_at = now
+            self.seek_leader(among_dead=False)
 
     def _follow_if_changed(self) -> None:
         if self._watch.members().version != self._membership.version:

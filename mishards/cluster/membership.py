@@ -14,8 +14,8 @@ class Membership:
     """Who does what now. Never changed, only replaced by one of a higher version."""
 
     version: int = 0
-    writer: NodeRecord | None = None
-    """The writable node that takes writes; None when there is none."""
+    writers: tuple[NodeRecord, ...] = ()
+    """The writable nodes, in the order in which they take writes where none of them says that it leads."""
     searchers: tuple[NodeRecord, ...] = ()
     """Who holds segments, by name: the read-only nodes, or the writable ones where there are none."""
     known: tuple[NodeRecord, ...] = ()
@@ -33,12 +33,12 @@ class Membership:
 def membership_of(members: Members) -> Membership:
     """Give the members their tasks.
 
-    Of several ready writable nodes the first by name that is present is the writer: the others are there by mistake or
-    for a moment, and every router must choose alike.
+    Of several writable nodes that elect no leader the first by name that is present takes the writes: the others are
+    there by mistake or for a moment, and every router must choose alike.
     """
     ready = [node for node in members.nodes if node.state is NodeState.READY]
     writable = [node for node in ready if node.role is NodeRole.WRITABLE]
     readonly = [node for node in ready if node.role is NodeRole.READONLY]
-    writer = min(writable, key=lambda node: (node.name in members.absent, node.name), default=None)
+    writers = tuple(sorted(writable, key=lambda node: (node.name in members.absent, node.name)))
     joining = tuple(node for node in members.nodes if node.name in members.joining and node.role is NodeRole.READONLY)
-    return Membership(members.version, writer, tuple(readonly or writable), members.nodes, members.absent, joining)
+    return Membership(members.version, writers, tuple(readonly or writable), members.nodes, members.absent, joining)

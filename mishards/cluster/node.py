@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from mishards.cluster.health import Health, HealthOptions, HealthState
+from mishards.cluster.leader import Claim
 from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRecord
 from mishards.errors import (
@@ -25,7 +26,7 @@ from mishards.errors import (
     NodeUnavailable,
 )
 from mishards.transport.api import Channel, Metadata, Transport
-from mishards.wire.extensions import CAPABILITIES_COMMAND
+from mishards.wire.extensions import CAPABILITIES_COMMAND, ELECTION, LEADER_COMMAND
 from mishards.wire.protos import milvus_pb2
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Node:
         """``on_change`` is called whenever the node goes up or down."""
         self.record = record
         self.health = Health()
+        self.claim: Claim | None = None
+        """What it said of its leading; None where it elects nobody, or has not said."""
         self.present = True
         self.outstanding = 0
         self.latency_s = 0.0
@@ -137,6 +140,15 @@ class Node:
         self._become(self.health.call_faulted(time.monotonic(), self._options, reason))
 
     @property
+    def elects(self) -> bool:
+        """Does it elect a leader with others of its role?"""
+        return self.claim is not None or ELECTION in self.capabilities
+
+    def stands_by(self) -> None:
+        """It refused a write because it does not lead."""
+        self._claims(Claim(leading=False))
+
+    @property
     def probing(self) -> bool:
         """Is a probe under way?"""
         return self._probe is not None and not self._probe.done()
@@ -159,8 +171,10 @@ class Node:
         try:
             if not self.version:
                 await self._introduce(deadline)
-            else:
+            elif not self.elects:
                 await self._ask("status", deadline)
+            if self.elects:
+                self._claims(Claim.parse(await self._ask(LEADER_COMMAND, deadline)))
         except MishardsError as error:
             self.version = "" if isinstance(error, NodeError) else self.version
             self._become(self.health.probe_failed(time.monotonic(), self._options, str(error)))
@@ -181,10 +195,18 @@ class Node:
         reply: str = milvus_pb2.StringReply.FromString(raw).string_reply
         return reply
 
+    def _claims(self, claim: Claim | None) -> None:
+        before, self.claim = self.claim, claim
+        if claim != before:
+            log.info("writable node name=%s claim=%s", self.name, claim)
+            self._on_change()
+
     def _become(self, health: Health) -> None:
         before, self.health = self.health, health
         if health.state is not before.state:
             down = health.state is HealthState.DOWN
+            if down and self.claim is not None:
+                self.claim = Claim(leading=False)
             self.trips += int(down)
             level = logging.WARNING if down else logging.INFO
             log.log(level, "node name=%s state=%s reason=%r", self.name, health.state.value, health.reason)

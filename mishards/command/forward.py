@@ -1,7 +1,7 @@
 """Hands calls to the writable node as untouched bytes.
 
-The rule of repetition: a call that may have reached the node is never made again; one that certainly never left is,
-for a bounded time, while a writable node is being waited for.
+The rule of repetition: a call that may have been carried out is never made again; one that certainly never left, or
+that a node refused because it does not lead, is held for a bounded time, while a leader is being waited for.
 
 Belongs to the event loop.
 """
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mishards.cluster.fleet import Fleet
 from mishards.cluster.node import Node, passed_on
 from mishards.deadline import Deadline
-from mishards.errors import NodeTimeout, NodeUnavailable, NoWritableNode
+from mishards.errors import NodeRejected, NodeTimeout, NodeUnavailable, NoWritableNode, Overloaded, RpcStatus
 from mishards.logs import notes
 from mishards.options import about
 from mishards.tracing import spans
@@ -30,7 +32,13 @@ log = logging.getLogger(__name__)
 class WriteOptions:
     """Writes and everything else that goes to the writable node."""
 
-    wait_ms: int = field(default=10_000, metadata=about("longest wait for a writable node", minimum=0))
+    wait_ms: int = field(
+        default=10_000,
+        metadata=about("longest time that a call is held for want of a writable node that leads", minimum=0),
+    )
+    max_held_bytes: int = field(
+        default=256 << 20, metadata=about("requests held at once, in bytes; one more is refused", minimum=0)
+    )
     stall_ms: int = field(
         default=30_000, metadata=about("a writable node that answers no probe for so long loses its calls", minimum=100)
     )
@@ -45,6 +53,8 @@ class Forwarder:
     def __init__(self, fleet: Fleet, options: WriteOptions) -> None:
         self._fleet = fleet
         self._options = options
+        self.held_bytes = 0
+        """Requests that wait for a leader."""
 
     async def forward(self, call: Call) -> bytes:
         """The writable node's reply to a client's call. Raises as ``send``."""
@@ -54,14 +64,15 @@ class Forwarder:
         """The writable node's reply.
 
         Raises:
-            NoWritableNode: none could be reached within ``wait_ms``; nothing was sent.
+            NoWritableNode: none that leads could be reached within ``wait_ms``; nothing was done.
+            Overloaded: too much waits for one already; nothing was done.
             NodeUnavailable: the connection broke after the call was sent; it may have been carried out.
             NodeTimeout: the deadline passed, or the node stopped answering; it may have been carried out.
         """
         patience = deadline.earlier(self._options.wait_ms / 1000)
         while True:
             node = self._fleet.writer
-            reason = "no writable node is known"
+            reason = "no writable node leads" if self._fleet.writers() else "no writable node is known"
             if node is not None:
                 try:
                     with spans.within(f"forward_{method}", node=node.name, role="writer") as span:
@@ -73,10 +84,27 @@ class Forwarder:
                     if error.sent:
                         raise
                     reason = str(error)
-                    notes.count(retries=1)
+                except NodeRejected as error:
+                    if error.status is not RpcStatus.FAILED_PRECONDITION:
+                        raise
+                    node.stands_by()
+                    reason = str(error)
+                notes.count(retries=1)
             if patience.remaining() <= 0:
-                raise NoWritableNode(f"{method} was not sent, waited {self._options.wait_ms} ms: {reason}")
-            await self._fleet.wait_for_news(patience.earlier(0.1))
+                raise NoWritableNode(f"{method} was not done, waited {self._options.wait_ms} ms: {reason}")
+            with self._held(len(request)):
+                self._fleet.seek_leader()
+                await self._fleet.wait_for_news(patience.earlier(0.1))
+
+    @contextmanager
+    def _held(self, size: int) -> Iterator[None]:
+        if self.held_bytes and self.held_bytes + size > self._options.max_held_bytes:
+            raise Overloaded(f"{self.held_bytes} bytes wait for a writable node already, no room for {size} more")
+        self.held_bytes += size
+        try:
+            yield
+        finally:
+            self.held_bytes -= size
 
     async def flush(self, collections: list[str], deadline: Deadline) -> None:
         """Make everything acknowledged so far visible. Raises as ``send``, or NodeUnavailable when it is refused."""
@@ -94,6 +122,9 @@ class Forwarder:
                 if done:
                     return call.result()
                 silent_s = 0.0 if await node.probe() else silent_s + pause_s
+                successor = self._fleet.writer
+                if silent_s and successor not in (None, node):
+                    raise NodeTimeout(node.record.address, f"it fell silent and was succeeded; {method} may be done")
                 if silent_s * 1000 >= self._options.stall_ms:
                     raise NodeTimeout(
                         node.record.address, f"no sign of life for {silent_s:.0f} s; {method} may be done"

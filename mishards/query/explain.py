@@ -74,11 +74,12 @@ class Explainer:
 
     def status(self) -> dict[str, object]:
         """The nodes, their roles and health, and the age of the snapshot."""
-        membership = self._fleet.membership
+        membership, writer = self._fleet.membership, self._fleet.writer
         current, error = self._cache.current, self._cache.error
         return {
             "membership_version": membership.version,
-            "writer": None if membership.writer is None else membership.writer.name,
+            "writer": None if writer is None else writer.name,
+            "standbys": [node.name for node in self._fleet.writers() if node is not writer],
             "searchers": [node.name for node in membership.searchers],
             "nodes": [_node(node) for node in self._fleet],
             "catalog": {

@@ -35,8 +35,9 @@ class Readiness:
             found.append(f"catalog is away, the snapshot is {self._cache.age_s:.1f} s old: {self._cache.error}")
         if self._watch.error is not None:
             found.append(f"discovery is lost: {self._watch.error}")
-        if self._fleet.membership.writer is None:
-            found.append("no writable node is known")
+        if self._fleet.writer is None:
+            standbys = ", ".join(node.name for node in self._fleet.writers())
+            found.append(f"no writable node leads; {standbys} stand by" if standbys else "no writable node is known")
         return found
 
     def _nodes(self) -> str:

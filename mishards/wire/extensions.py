@@ -14,6 +14,13 @@ WARMED_COMMAND = "mishards warmed"
 JOINING = "joining"
 """Capability: the node waits, while it is joining, for ``WARMED_COMMAND``."""
 
+ELECTION = "election"
+"""Capability: a writable node that says whether it leads, and refuses writes with FAILED_PRECONDITION when it does not:
+nothing was done then, and the call may be made at another node."""
+
+LEADER_COMMAND = "mishards leader"
+"""A ``Cmd`` that a node with ``ELECTION`` answers with ``{"leading": bool, "epoch": number, "leader": text}``."""
+
 REVISION = "revision"
 """Capability: the node honours ``REVISION_KEY``."""
 

@@ -1,4 +1,4 @@
-"""One writable node a folder."""
+"""One writable node a folder, where no leader is elected."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from harness.vectors import gaussian
 
 def test_a_second_writable_node_ends_with_one_line_until_the_first_is_gone(tmp_path: Path) -> None:
     rows = gaussian(10, 8)
-    with node(tmp_path, name="first") as first, node(tmp_path, name="second") as second:
+    alone = ("--election", "none")
+    with node(tmp_path, name="first", flags=alone) as first, node(tmp_path, name="second", flags=alone) as second:
         with NodeCalls(first.launch()) as rpc:
             rpc.create("words", dimension=8)
             rpc.insert("words", rows)
             second.start()
             assert second.wait(30) == 1
-            said = [line for line in second.log_text().splitlines() if " INFO " not in line]
+            said = [line for line in second.log_text().splitlines() if "level=INFO" not in line]
             assert len(said) == 1, said
             assert str(tmp_path / "data") in said[0]
             assert f"locked by process {first.pid}" in said[0]

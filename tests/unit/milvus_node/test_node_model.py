@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from harness.node_rpc import Rpc, ok, records, search_param, status
 from harness.vectors import Floats, gaussian, nearest, squared_l2
 from milvus_node.assembly import Node
-from milvus_node.config import NodeOptions, StorageOptions
+from milvus_node.config import ElectionSettings, NodeOptions, StorageOptions
 from milvus_node.ingest import collections, rewrite
 
 DIM = 4
@@ -86,9 +86,12 @@ class NodeMachine(RuleBasedStateMachine):
         storage = StorageOptions(
             path=folder / "data", auto_flush_interval_s=0, file_cleanup_timeout_s=0, bloom_filters=False
         )
-        self.rpc = Rpc(Node(NodeOptions(storage=storage)), self.loop)
-        assert self.rpc.node._maintenance is not None
-        self.background = self.rpc.node._maintenance
+        self.rpc = Rpc(Node(NodeOptions(storage=storage, election=ElectionSettings(uri="none"))), self.loop)
+        candidacy = self.rpc.node._candidacy
+        assert candidacy is not None
+        assert candidacy.term is not None
+        assert candidacy.term._maintenance is not None
+        self.background = candidacy.term._maintenance
         self.background.stop()
 
     def teardown(self) -> None:

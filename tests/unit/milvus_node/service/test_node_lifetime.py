@@ -10,11 +10,14 @@ import pytest
 from harness.node_rpc import WAIT_S, Rpc, floats, ok, records
 from harness.waiting import eventually
 from milvus_node.assembly import Node
-from milvus_node.config import NodeOptions, StorageOptions
+from milvus_node.config import ElectionSettings, NodeOptions, StorageOptions
 from milvus_node.errors import FolderLocked
 from milvus_node.ingest.build import IndexBuilder
 from milvus_node.roles import Role
 from mishards.wire.protos import milvus_pb2 as pb
+
+ALONE = ElectionSettings(uri="none")
+"""Elects nobody, and so wants the folder for itself."""
 
 
 def test_rows_that_were_not_flushed_are_there_after_a_restart(
@@ -29,11 +32,11 @@ def test_rows_that_were_not_flushed_are_there_after_a_restart(
     second.node.close()
 
 
-def test_a_folder_has_one_writable_node_and_many_that_read(
+def test_a_folder_has_one_writable_node_that_elects_nobody_and_many_that_read(
     rpc: Rpc, reader: Rpc, storage: StorageOptions, loop: asyncio.AbstractEventLoop
 ) -> None:
     rpc.create()
-    second = Node(NodeOptions(storage=storage))
+    second = Node(NodeOptions(storage=storage, election=ALONE))
     with pytest.raises(FolderLocked):
         second.open()
     second.close()
@@ -73,7 +76,7 @@ def test_a_folder_stays_locked_while_work_outlives_its_node(
     loop.run_until_complete(create_index())
     rpc.node.close()
     with pytest.raises(FolderLocked):
-        Node(NodeOptions(storage=storage)).open()
+        Node(NodeOptions(storage=storage, election=ALONE)).open()
     free.set()
 
     def ended() -> bool:

@@ -17,8 +17,7 @@ def test_readers_hold_segments_and_the_writable_node_takes_writes() -> None:
     found = membership_of(members(node("a"), node("b"), node("w", NodeRole.WRITABLE)))
     assert found.version == 7
     assert [record.name for record in found.searchers] == ["a", "b"]
-    assert found.writer is not None
-    assert found.writer.name == "w"
+    assert [record.name for record in found.writers] == ["w"]
 
 
 def test_without_readers_the_writable_node_holds_segments() -> None:
@@ -30,7 +29,7 @@ def test_joining_and_draining_nodes_are_known_and_nothing_else() -> None:
     nodes = (node("a", state=NodeState.JOINING), node("b", state=NodeState.DRAINING), node("c"))
     found = membership_of(members(*nodes, node("w", NodeRole.WRITABLE, NodeState.JOINING)))
     assert [record.name for record in found.searchers] == ["c"]
-    assert found.writer is None
+    assert found.writers == ()
     assert len(found.known) == 4
 
 
@@ -39,9 +38,8 @@ def test_an_absent_reader_keeps_its_segments() -> None:
     assert [record.name for record in found.searchers] == ["a", "b"]
 
 
-def test_of_two_writable_nodes_the_present_one_is_the_writer() -> None:
+def test_of_two_writable_nodes_the_present_one_comes_first() -> None:
     nodes = (node("v", NodeRole.WRITABLE), node("w", NodeRole.WRITABLE))
     first, second = membership_of(members(*nodes)), membership_of(members(*nodes, absent=frozenset({"v"})))
-    assert first.writer is not None
-    assert second.writer is not None
-    assert (first.writer.name, second.writer.name) == ("v", "w")
+    assert [record.name for record in first.writers] == ["v", "w"]
+    assert [record.name for record in second.writers] == ["w", "v"]

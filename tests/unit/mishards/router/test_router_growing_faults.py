@@ -63,7 +63,7 @@ async def test_strong_fails_clearly_without_a_writable_node_and_the_other_levels
         first, _ = cluster.doors
         await first.insert(floats(3), [3])
         cluster.network.kill("writer:1")
-        with pytest.raises(MishardsError, match="Search was not sent, waited 300 ms"):
+        with pytest.raises(MishardsError, match="Search was not done, waited 300 ms"):
             await first.search(floats(3), params=STRONG)
         for level in (SESSION, EVENTUALLY, BOUNDED_NOW):
             assert await first.search(floats(3), params=level) == [[2, 1]]

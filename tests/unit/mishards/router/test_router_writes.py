@@ -90,7 +90,7 @@ async def test_a_write_waits_for_a_writable_node_to_appear_in_discovery() -> Non
 
 async def test_without_a_writable_node_a_write_fails_clearly_after_a_bounded_wait() -> None:
     async with running_cluster(readers=2, writer=False) as cluster:
-        with pytest.raises(NodeUnavailable, match="Insert was not sent, waited 300 ms: no writable node is known"):
+        with pytest.raises(NodeUnavailable, match="Insert was not done, waited 300 ms: no writable node is known"):
             await cluster.call("Insert", INSERT)
 
 
