@@ -210,7 +210,9 @@ class CallingConnection(Connection[CallStream]):
             self.reset(stream, ErrorCode.PROTOCOL_ERROR)
         elif 100 <= head.http < 200:
             self.nuisance()
-        elif head.status < 0 and not (head.http == 200 and head.grpc):  # the page of a proxy; what follows is no message
+        elif head.status < 0 and not (
+            head.http == 200 and head.grpc
+        ):  # the page of a proxy; what follows is no message
             self.give_up(stream, failure(self.address, head, None))
         else:
             stream.head = head

@@ -132,7 +132,11 @@ class Link(asyncio.Protocol):
             return
         self.outbox.flush()
         self._end(reason)
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the peer has gone already
+            transport.abort()
+            return
         self.after(_LAST_WORDS_S, "linger", lambda: self.abort(reason))
 
     def abort(self, reason: str) -> None:

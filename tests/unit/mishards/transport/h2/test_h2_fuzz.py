@@ -144,3 +144,21 @@ def test_a_client_survives_any_frames(stream: bytes, cuts: list[int]) -> None:
 @given(st.binary(max_size=300), CUTS)
 def test_a_server_survives_any_bytes(stream: bytes, cuts: list[int]) -> None:
     asyncio.run(served(stream, cuts))
+
+
+async def test_the_end_of_a_connection_whose_peer_has_gone_is_no_error() -> None:
+    class Gone(Memory):
+        def write_eof(self) -> None:
+            raise OSError("not connected")
+
+    async def handler(call: Call) -> bytes:
+        return b""
+
+    loop = asyncio.get_running_loop()
+    deadlines: Deadlines[ServedStream] = Deadlines(loop, lambda item: item.connection.expired(item))
+    connection = ServedConnection(Service(loop, handler, OPTIONS, -1, 0, deadlines))
+    socket = Gone()
+    connection.connection_made(socket)
+    connection.cut()
+    assert socket.closed
+    connection.connection_lost(None)
