@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -201,6 +202,25 @@ def test_a_backup_that_was_interrupted_goes_on_behind_its_last_part(
     assert done(run("restore", "b", "--as", f"{name}2", "--json"))["rows_after"] == 499
     assert "is not empty and holds no backup" in run("backup", name, ".").output
     assert "of another collection" not in run("restore", "b").output
+
+
+def test_ctrl_c_ends_a_backup_behind_a_whole_part(
+    run: Any, rpc: Rpc, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(rpc, name)
+    real, signals = backup._write_part, [signal.SIGINT]
+
+    def interrupted(*arguments: Any) -> Any:
+        while signals:  # once: a second one would end it at once
+            os.kill(os.getpid(), signals.pop())
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup, "_write_part", interrupted)
+        found = done(run("backup", name, "b", "--part-rows", "30", "--json"), 130)
+    assert (found["finished"], found["parts"] < 17, found["rows"]) == (False, True, 30 * found["parts"])
+    assert done(run("backup", name, "b", "--json"))["rows"] == 500
+    assert done(run("restore", "b", "--as", f"{name}2", "--json"))["rows_after"] == 500
 
 
 def test_binary_vectors_travel_too(run: Any, rpc: Rpc, name: str) -> None:
