@@ -63,8 +63,8 @@ def router() -> Iterator[Router]:
         thread.join()
 
 
-def command(router: Router, *more: str) -> list[str]:
-    http = f"127.0.0.1:{router.server_port}"
+def command(port: int, *more: str) -> list[str]:
+    http = f"127.0.0.1:{port}"
     return [sys.executable, "-m", "mishards", "status", "--watch", "--interval", "0.05", "--http", http, *more]
 
 
@@ -101,7 +101,7 @@ class Terminal:
 
 
 def test_a_terminal_shows_the_nodes_live_until_q(router: Router) -> None:
-    with Terminal(command(router)) as terminal:
+    with Terminal(command(router.server_port)) as terminal:
         eventually(lambda: b"reader-7" in terminal.shown and router.asked >= 3, WAIT_S, lambda: repr(terminal.shown))
         terminal.press(b"x")  # means nothing
         asked = router.asked
@@ -113,14 +113,16 @@ def test_a_terminal_shows_the_nodes_live_until_q(router: Router) -> None:
 
 def test_ctrl_c_ends_it_and_the_exit_code_tells_the_last_look(router: Router) -> None:
     router.writer = None
-    with Terminal(command(router)) as terminal:
+    with Terminal(command(router.server_port)) as terminal:
         eventually(lambda: router.asked >= 2, WAIT_S, lambda: repr(terminal.shown))
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.process.wait(WAIT_S) == 3
 
 
 def test_without_a_terminal_there_is_one_json_document_a_line(router: Router) -> None:
-    with subprocess.Popen(command(router, "--json"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command(router.server_port, "--json"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as process:
         assert process.stdout is not None
         first, second = process.stdout.readline(), process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -130,9 +132,7 @@ def test_without_a_terminal_there_is_one_json_document_a_line(router: Router) ->
 
 
 def test_a_router_that_is_away_is_waited_for() -> None:
-    with Router() as closed:
-        arguments = command(closed)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command(1), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(2)]
         process.send_signal(signal.SIGINT)
