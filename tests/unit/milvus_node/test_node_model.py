@@ -24,21 +24,48 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from numpy.typing import NDArray
 
 from harness.node_rpc import Rpc, ok, records, search_param, status
-from harness.vectors import Floats, gaussian, nearest, squared_l2
+from harness.vectors import gaussian, nearest, squared_l2
 from milvus_node.assembly import Node
 from milvus_node.config import ElectionSettings, NodeOptions, StorageOptions
 from milvus_node.ingest import collections, rewrite
 
 DIM = 4
 TOPK = 5
+L2, HAMMING = 1, 3
+INDEXES = {
+    2: '{"nlist":2}',
+    4: '{"search_length":10,"out_degree":5,"candidate_pool_size":50,"knng":5}',
+    11: '{"M":4,"efConstruction":16}',
+}
+"""IVF_FLAT, RNSG and HNSW, with parameters for a build."""
 IVF_FLAT = 2
+EXACTLY = '{"nprobe":2,"ef":4096,"search_length":300}'
+"""Parameters of a search with which each of them looks at every row."""
 ILLEGAL_IDS = 12
 DEFAULT = "_default"
-NAMES = ("a", "b")
+NAMES = ("a", "b", "c")
+"""Given ids; ids that the node gives; binary vectors, of as many bits as DIM bytes have."""
 
-Rows = list[tuple[int, Floats]]
+Vectors = NDArray[Any]
+Rows = list[tuple[int, Vectors]]
+
+
+def some(name: str, rows: int, seed: int) -> Vectors:
+    """Vectors for a collection of this name."""
+    if name == "c":
+        return np.random.default_rng(seed).integers(0, 256, (rows, DIM), np.uint8)
+    return gaussian(rows, DIM, seed)
+
+
+def distances_of(queries: Vectors, rows: Vectors) -> NDArray[Any]:
+    """Every distance, [nq, n]."""
+    if queries.dtype == np.uint8:
+        differing = np.bitwise_xor(queries[:, None], rows[None])
+        return np.asarray(np.unpackbits(differing, axis=2).sum(axis=2), np.float32)
+    return squared_l2(queries, rows)
 
 
 @dataclass
@@ -52,7 +79,7 @@ class Model:
     def flush(self) -> None:
         self.shown = copy.copy(self.accepted)
 
-    def insert(self, tag: str, ids: list[int], vectors: Floats) -> None:
+    def insert(self, tag: str, ids: list[int], vectors: Vectors) -> None:
         self.accepted[tag] = [*self.accepted[tag], *zip(ids, vectors, strict=True)]
 
     def delete(self, tags: list[str], ids: set[int]) -> None:
@@ -115,12 +142,13 @@ class NodeMachine(RuleBasedStateMachine):
             self.create(name)
             self.create_partition(name, "p")
             for tag, seed in (("", 0), ("", 1), ("p", 2)):  # two segments to merge, and one beside them
-                self.try_insert(name, tag, gaussian(20, DIM, seed), [] if name == "b" else list(range(seed, seed + 20)))
+                self.try_insert(name, tag, some(name, 20, seed), [] if name == "b" else list(range(seed, seed + 20)))
                 self.flush_all()
 
     @rule(name=st.sampled_from(NAMES))
     def create(self, name: str) -> None:
-        reply = self.rpc.CreateCollection(collection_name=name, dimension=DIM, index_file_size=1, metric_type=1)
+        shape = {"dimension": 8 * DIM, "metric_type": HAMMING} if name == "c" else {"dimension": DIM, "metric_type": L2}
+        reply = self.rpc.CreateCollection(collection_name=name, index_file_size=1, **shape)
         assert (status(reply)[0] == 0) == (name not in self.model)
         self.model.setdefault(name, Model())
 
@@ -149,11 +177,12 @@ class NodeMachine(RuleBasedStateMachine):
             self.model[name].shown.pop(tag, None)
 
     @has_collections
-    @rule(data=st.data())
-    def create_index(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(sorted(INDEXES)))
+    def create_index(self, data: st.DataObject, kind: int) -> None:
         name = self.any_name(data)
-        given = search_param(gaussian(1, DIM), json='{"nlist":2}').extra_params
-        ok(self.rpc.CreateIndex(collection_name=name, index_type=IVF_FLAT, extra_params=given))
+        kind = IVF_FLAT if name == "c" else kind
+        given = search_param(gaussian(1, DIM), json=INDEXES[kind]).extra_params
+        ok(self.rpc.CreateIndex(collection_name=name, index_type=kind, extra_params=given))
         self.model[name].flush()
 
     @has_collections
@@ -176,14 +205,14 @@ class NodeMachine(RuleBasedStateMachine):
         """Insert rows; in ``b`` the node gives the ids, in ``a`` they repeat."""
         name = self.any_name(data)
         ids = [] if name == "b" else list(range(first, first + rows))
-        self.try_insert(name, self.any_tag(data, name), gaussian(rows, DIM, seed), ids)
+        self.try_insert(name, self.any_tag(data, name), some(name, rows, seed), ids)
 
     @has_collections
     @rule(data=st.data(), seed=st.integers(0, 1 << 20), rows=st.integers(8, 30))
     def insert_and_flush(self, data: st.DataObject, seed: int, rows: int) -> None:
         name = self.any_name(data)
         ids = [] if name == "b" else list(range(rows))
-        self.try_insert(name, self.any_tag(data, name), gaussian(rows, DIM, seed), ids)
+        self.try_insert(name, self.any_tag(data, name), some(name, rows, seed), ids)
         ok(self.rpc.Flush(collection_name_array=[name]))
         self.model[name].flush()
 
@@ -193,10 +222,10 @@ class NodeMachine(RuleBasedStateMachine):
         """Ids of the other kind, or a partition that is not there."""
         name = self.any_name(data)
         if self.model[name].ids_generated is not None:
-            self.try_insert(name, "", gaussian(1, DIM), [1] if name == "b" else [])
-        self.try_insert(name, "unknown", gaussian(1, DIM), [] if name == "b" else [1])
+            self.try_insert(name, "", some(name, 1, 0), [1] if name == "b" else [])
+        self.try_insert(name, "unknown", some(name, 1, 0), [] if name == "b" else [1])
 
-    def try_insert(self, name: str, tag: str, vectors: Floats, ids: list[int]) -> None:
+    def try_insert(self, name: str, tag: str, vectors: Vectors, ids: list[int]) -> None:
         reply = self.rpc.Insert(
             collection_name=name, row_record_array=records(vectors), row_id_array=ids, partition_tag=tag
         )
@@ -290,7 +319,7 @@ class NodeMachine(RuleBasedStateMachine):
                 stored = ok(self.rpc.GetVectorsByID(collection_name=name, id_array=ids)).vectors_data
                 for wanted, record in zip(ids, stored, strict=True):
                     choices = [v.tolist() for i, v in rows if i == wanted] or [[]]
-                    assert list(record.float_data) in choices
+                    assert list(record.binary_data if name == "c" else record.float_data) in choices
 
     @invariant()
     def searches_are_exact(self) -> None:
@@ -301,20 +330,23 @@ class NodeMachine(RuleBasedStateMachine):
 
     def check_search(self, name: str, model: Model, tags: list[str]) -> None:
         rows = model.rows(*tags)
-        queries = gaussian(2, DIM, seed=len(rows))
-        found = ok(self.rpc.call("Search", search_param(queries, TOPK, name=name, tags=tags, json='{"nprobe":2}')))
+        queries = some(name, 2, len(rows))
+        found = ok(self.rpc.call("Search", search_param(queries, TOPK, name=name, tags=tags, json=EXACTLY)))
         ids = np.asarray(found.ids, np.int64).reshape(len(queries), -1)
         got = np.asarray(found.distances, np.float32).reshape(ids.shape)
         if not rows:
             assert (ids == -1).all()
             return
-        distances = squared_l2(queries, np.stack([vector for _, vector in rows]))
+        distances = distances_of(queries, np.stack([vector for _, vector in rows]))
         places, wanted = nearest(distances, TOPK)
         assert (ids[:, places.shape[1] :] == -1).all()
         np.testing.assert_allclose(got[:, : places.shape[1]], wanted, rtol=1e-4, atol=1e-5)
         known = np.asarray([i for i, _ in rows])
-        for row, places_of_row in zip(ids, places, strict=True):
-            assert Counter(row[row != -1].tolist()) == Counter(known[places_of_row].tolist())
+        for hits, found_at, exact in zip(ids, got, distances, strict=True):
+            hits = hits[hits != -1]
+            assert not Counter(hits.tolist()) - Counter(known.tolist())  # equally near rows may stand for each other
+            for hit, distance in zip(hits, found_at[: len(hits)], strict=True):
+                assert np.isclose(exact[known == hit], distance, rtol=1e-4, atol=1e-5).any()
 
 
 def test_the_node_agrees_with_the_model_whatever_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
