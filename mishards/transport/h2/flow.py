@@ -7,14 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from mishards.transport.h2.frames import MAX_WINDOW
-
-
-def grown(window: int, increment: int) -> int | None:
-    """A send window after WINDOW_UPDATE; None when the increment is 0 or the sum more than a window can be."""
-    total = window + increment
-    return total if increment and total <= MAX_WINDOW else None
-
 
 class Reservations:
     """Which messages larger than their stream's window may come in at once.
