@@ -71,11 +71,16 @@ async def test_a_node_for_which_no_router_does_anything_does_not_wait() -> None:
 
 
 async def test_a_node_on_which_something_is_loaded_waits_but_not_for_ever() -> None:
-    busy = [True]
-    async with taking_part(AnnounceOptions(join_quiet_s=0.05), busy=lambda: busy[0]) as cluster:
-        await asyncio.sleep(0.3)  # six times as long as it would wait when nothing happens
+    asked, is_busy = [], True
+
+    def busy() -> bool:
+        asked.append(is_busy)
+        return is_busy
+
+    async with taking_part(AnnounceOptions(join_quiet_s=0.05), busy=busy) as cluster:
+        await eventually_async(lambda: len(asked) > 5)  # looks, each later than it would wait when nothing happens
         assert cluster.part.is_joining
-        busy[0] = False
+        is_busy = False
         await eventually_async(lambda: not cluster.part.is_joining)
     async with taking_part(AnnounceOptions(join_quiet_s=3600, join_timeout_s=0.1), busy=lambda: True) as cluster:
         await eventually_async(lambda: not cluster.part.is_joining)
