@@ -78,7 +78,7 @@ def one(found: list[ReceivedSpan], name: str) -> ReceivedSpan:
 
 
 async def search(cluster: InProcessCluster, *metadata: tuple[str, str]) -> pb.TopKQueryResult:
-    reply = await cluster.call("Search", search_param("words", QUERIES, 3), metadata=metadata)
+    reply = await cluster.call("Search", search_param("words", QUERIES, 3), timeout_s=60, metadata=metadata)
     assert isinstance(reply, pb.TopKQueryResult)
     return reply
 
