@@ -24,7 +24,7 @@ class NodeState(str, enum.Enum):
     """Where a node stands in its life."""
 
     JOINING = "joining"
-    """It warms up, or stands by for a leader; it gets no calls."""
+    """It warms up, or stands by for a leader; it gets no searches, but routers load on it what it will hold."""
     READY = "ready"
     DRAINING = "draining"
     """It finishes what it has; it gets no new calls."""
