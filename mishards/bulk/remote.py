@@ -20,7 +20,7 @@ from mishards.deadline import Deadline
 from mishards.errors import Code, ServerRefused
 from mishards.kinds import DEFAULT_TAG, IndexType, MetricType
 from mishards.transport.api import Channel
-from mishards.transport.grpcio import GrpcioTransport
+from mishards.transport.choice import transport_of
 from mishards.wire.protos import milvus_pb2, status_pb2
 from mishards.wire.replies import status_of
 from mishards.wire.scan import varint_bytes
@@ -188,7 +188,7 @@ def _no_floats(schema: Schema) -> NDArray[np.float32]:
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Remote]:
     """A server at ``host:port``; whether it answers shows with the first call."""
-    channel = GrpcioTransport().channel(address)
+    channel = transport_of().channel(address)
     try:
         yield Remote(channel)
     finally:
