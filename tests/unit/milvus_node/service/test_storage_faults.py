@@ -67,7 +67,7 @@ def test_searches_go_on_while_the_load_of_another_collection_hangs(
         first = asyncio.ensure_future(node.begin("Search", request))
         await asyncio.to_thread(eventually, hang.begun.is_set, WAIT_S, "the load hangs")
         second = Call("Search", request.SerializeToString(), (), Deadline.after(0.05))
-        with pytest.raises(DeadlineExceeded, match="of table cold was still being loaded"):
+        with pytest.raises(DeadlineExceeded):
             await node._serve(second)
         for name in ("warm", "other", "warm"):
             await asyncio.wait_for(node.begin("Search", search_param(floats(1), 2, name=name)), WAIT_S)
