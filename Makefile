@@ -50,7 +50,7 @@ wheel: $(VENV)/installed-dev ## build the wheel and try it in an empty environme
 	@PYTHON=$(BIN)/python scripts/try-wheel
 
 bench: $(VENV)/installed-dev ## run the benchmarks, one after the other
-	@set -e; for name in merge node; do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
+	@set -e; for name in merge node transport; do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
 
 clean: ## remove what the other targets made, but no data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
