@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.waiting import eventually
 from milvus_node.assembly import Node
 from mishards.deadline import Deadline
 from mishards.transport.api import Call
@@ -16,6 +17,14 @@ from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import METHODS
 
 WAIT_S = 20.0
+
+
+def quieten(node: Node) -> None:
+    """End the background work of an open node, which merges small segments about a second after they were flushed."""
+    eventually(lambda: node._term is not None, WAIT_S, "the node leads")
+    assert node._term is not None
+    for loop in node._term.loops:
+        loop.stop(WAIT_S)
 
 
 class Rpc:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.node_rpc import records
+from harness.node_rpc import quieten, records
 from milvus_node.assembly import Node
 from milvus_node.config import NodeOptions, StorageOptions
 from milvus_node.roles import Role
@@ -142,6 +142,8 @@ class RealCluster:
         storage = StorageOptions(path=self.folder, auto_flush_interval_s=0, file_cleanup_timeout_s=3600)
         node = self.nodes[name] = Node(NodeOptions(storage=storage, role=role))
         self.network.link(f"{name}:1").handler = node.open()
+        if role is Role.WRITABLE:
+            quieten(node)
         self.backend.put(NodeRecord(name, NodeRole(role.value), f"{name}:1"))
         return node
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.node_rpc import Rpc
+from harness.node_rpc import Rpc, quieten
 from milvus_node.assembly import Node
 from milvus_node.config import NodeOptions, StorageOptions
 from milvus_node.roles import Role
@@ -31,7 +31,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def rpc(storage: StorageOptions, loop: asyncio.AbstractEventLoop) -> Iterator[Rpc]:
     """A writable node."""
     node = Node(NodeOptions(storage=storage))
-    yield Rpc(node, loop)
+    made = Rpc(node, loop)
+    quieten(node)
+    yield made
     node.close()
 
 
