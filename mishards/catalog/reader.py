@@ -5,6 +5,8 @@ Rows are fetched only when a fingerprint of the tables has moved, which the data
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -15,13 +17,17 @@ from sqlalchemy.exc import DBAPIError
 from mishards.catalog.deletes import in_compaction
 from mishards.catalog.engine import is_absent, translated, where
 from mishards.catalog.records import FileRecord, ReplicaRecord, TableRecord
-from mishards.catalog.snapshot import Snapshot, assemble, in_merge_gap
+from mishards.catalog.snapshot import Collection, Snapshot, assemble, in_merge_gap
 from mishards.catalog.tables import metadata, replica_numbers, table_files, tables, writer
 from mishards.errors import CatalogSchemaMismatch, CatalogUnavailable
 
-_GAP_READS = 200
-_COMPACTION_READS = 30
+log = logging.getLogger(__name__)
+
+_GAP_WAIT_S = 2.0
+_COMPACTION_WAIT_S = 0.3
 _GAP_PAUSE_S = 0.01
+_GAP_KEPT_S = 60.0
+"""How long a collection is shown as it was before a merge that does not end."""
 _FULL_READ_S = 5.0
 """Rows are fetched at least this often, whatever the fingerprint says: a Milvus writer keeps no revision, and can
 change an index definition so that no sum shows it."""
@@ -38,6 +44,8 @@ class CatalogReader:
         self._closed = threading.Event()
         self._rows: _Rows | None = None
         self._revision = 0
+        self._kept: dict[str, float] = {}
+        """Collections that are shown as they were before a merge, and since when."""
         self._fetched: _Fetched = ((), 0.0)
         self._shown: _Fetched = ((), 0.0)
 
@@ -51,38 +59,58 @@ class CatalogReader:
             CatalogUnavailable: the database did not answer.
             CatalogSchemaMismatch: a table lacks a column.
         """
-        for attempt in range(_GAP_READS):
-            snapshot = self._attempt(previous, attempt)
+        began = time.monotonic()
+        while True:
+            snapshot = self._attempt(previous, time.monotonic() - began)
             if snapshot is not None:
                 return snapshot
-            self._closed.wait(_GAP_PAUSE_S)
-        return self._assembled(previous, time.monotonic(), self._read_rows())
+            if self._closed.wait(_GAP_PAUSE_S):
+                began = -math.inf  # nobody waits for this read any more
 
-    def _attempt(self, previous: Snapshot | None, attempt: int) -> Snapshot | None:
-        """Read once; None where the read fell into a merge or a compaction."""
+    def _attempt(self, previous: Snapshot | None, waited_s: float) -> Snapshot | None:
+        """Read once; None where the read fell into a merge or a compaction that is worth waiting for."""
         taken_at = time.monotonic()
         rows = self._read_rows()
-        if rows != self._rows:
-            collections = assemble(*rows)
-            if in_merge_gap(previous, collections, rows[1]):
-                return None
-            # Our own writable node, which keeps a revision, shows the new and hides the old at once.
-            if not self._revision and attempt < _COMPACTION_READS and in_compaction(previous, collections):
-                return None
-        return self._assembled(previous, taken_at, rows)
+        if previous is not None and rows == self._rows and not self._kept:
+            self._shown = self._fetched
+            return Snapshot(previous.version, taken_at, previous.collections, self._revision)
+        collections = assemble(*rows)
+        gap = in_merge_gap(previous, collections, rows[1])
+        if gap - self._kept.keys() and waited_s < _GAP_WAIT_S:
+            return None
+        # Our own writable node, which keeps a revision, shows the new and hides the old at once.
+        if not self._revision and waited_s < _COMPACTION_WAIT_S and in_compaction(previous, collections):
+            return None
+        if previous is not None:
+            collections |= {name: previous.collections[name] for name in self._still_kept(gap)}
+        return self._assembled(previous, taken_at, rows, collections)
+
+    def _still_kept(self, gap: frozenset[str]) -> list[str]:
+        """The collections that stay as they were, because their merge does not come to an end.
+
+        What the sources of a merge hold is all that the merged segment will: until they are cleaned up, old is right,
+        and new is too little. Only where nobody cleans up for long the gap is taken for the truth.
+        """
+        now = time.monotonic()
+        for name in gap - self._kept.keys():
+            log.warning("a merge of %s hides rows and does not end; it is searched as it was before", name)
+        self._kept = {name: self._kept.get(name, now) for name in gap}
+        return [name for name, since in self._kept.items() if now - since < _GAP_KEPT_S]
 
     def _is_shown(self, fingerprint: tuple[object, ...]) -> bool:
         """Are the rows behind this fingerprint those of the last snapshot, fetched not long ago?"""
         shown, fetched_at = self._shown
         return fingerprint == shown and time.monotonic() - fetched_at < _FULL_READ_S
 
-    def _assembled(self, previous: Snapshot | None, taken_at: float, rows: _Rows) -> Snapshot:
+    def _assembled(
+        self, previous: Snapshot | None, taken_at: float, rows: _Rows, collections: dict[str, Collection]
+    ) -> Snapshot:
         self._shown = self._fetched
-        if previous is not None and rows == self._rows:
-            return Snapshot(previous.version, taken_at, previous.collections, self._revision)
         self._rows = rows
-        version = 1 if previous is None else previous.version + 1
-        return Snapshot(version, taken_at, assemble(*rows), self._revision)
+        if previous is None:
+            return Snapshot(1, taken_at, collections, self._revision)
+        version = previous.version + (collections != previous.collections)
+        return Snapshot(version, taken_at, collections, self._revision)
 
     def _read_rows(self) -> _Rows:
         with translated(self._engine):

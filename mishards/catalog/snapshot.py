@@ -213,8 +213,10 @@ def _chosen(group: Sequence[FileRecord]) -> FileRecord | None:
     return None
 
 
-def in_merge_gap(previous: Snapshot | None, collections: Mapping[str, Collection], files: Iterable[FileRecord]) -> bool:
-    """Did this read fall between the statements of a merge by a real Milvus writer?
+def in_merge_gap(
+    previous: Snapshot | None, collections: Mapping[str, Collection], files: Iterable[FileRecord]
+) -> frozenset[str]:
+    """The collections of which this read fell between the statements of a merge by a real Milvus writer.
 
     Such a writer marks the sources TO_DELETE one by one *before* it shows the merged file, which stands as NEW_MERGE
     all the while. So: a segment that was visible is not, and it was marked after a merge of its table began that has
@@ -231,9 +233,15 @@ def in_merge_gap(previous: Snapshot | None, collections: Mapping[str, Collection
             key = file.table_id, file.segment_id
             marked[key] = max(file.updated_time, marked.get(key, 0))
     if previous is None or not began:
-        return False
-    lost = {segment for name, old in previous.collections.items() for segment in _lost(old, collections.get(name))}
-    return any(key in marked and key[0] in began and marked[key] >= began[key[0]] for key in lost)
+        return frozenset()
+    return frozenset(
+        name
+        for name, old in previous.collections.items()
+        if any(
+            key in marked and key[0] in began and marked[key] >= began[key[0]]
+            for key in _lost(old, collections.get(name))
+        )
+    )
 
 
 def _lost(old: Collection, new: Collection | None) -> set[tuple[str, str]]:

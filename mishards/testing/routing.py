@@ -102,7 +102,7 @@ class RoutingSuite:
     def test_without_nodes_every_list_is_empty(self, routing: Routing) -> None:
         assert routing.assign([Placeable("1")], [], 2) == {"1": ()}
 
-    @pytest.mark.parametrize("nodes", [2, 4, 8, 16])
+    @pytest.mark.parametrize("nodes", [2, 3, 5, 8, 16])
     @pytest.mark.parametrize("seed", range(5))
     def test_with_100_segments_a_node_none_has_more_than_1_25_times_its_share(
         self, routing: Routing, nodes: int, seed: int

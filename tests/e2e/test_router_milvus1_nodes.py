@@ -179,6 +179,9 @@ def test_rows_are_neither_missing_nor_double_in_the_gap_of_a_merge(behind: Behin
         merging = under_way(stack, behind.writable.merge_now)
         pause.wait_reached()
         recorder.wait_answers(1)
+        # The router waits for the end of the merge, and then goes on with the collection as it was.
+        eventually(lambda: "it is searched as it was before" in behind.router.log_text(), 30, "the merge is given up")
+        recorder.wait_answers(10)
         pause.release()
         merging.join(20)
         recorder.wait_answers(10)

@@ -219,11 +219,12 @@ def test_a_read_inside_a_merge_waits_for_its_end(
         next(steps, lambda: None)()
         return False
 
+    monkeypatch.setattr("mishards.catalog.reader._GAP_WAIT_S", 60.0)
     monkeypatch.setattr(reader._closed, "wait", go_on)
     assert segments(reader.read(before)) == ["3", "m"]
 
 
-def test_a_merge_that_never_ends_is_believed_for_a_while_only(
+def test_a_collection_whose_merge_does_not_end_stays_as_it_was_for_a_while_and_no_other_waits_for_it(
     reader: CatalogReader, writable: WritableCatalog, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create(writable)
@@ -234,13 +235,38 @@ def test_a_merge_that_never_ends_is_believed_for_a_while_only(
     merge.announce()
     merge.retire("1")
     waits: list[float] = []
+    monkeypatch.setattr("mishards.catalog.reader._GAP_WAIT_S", 0.05)
     monkeypatch.setattr(reader._closed, "wait", lambda seconds: waits.append(seconds))
     stuck = reader.read(before)
-    assert segments(stuck) == ["2"]
-    assert 0 < sum(waits) < 5
+    assert segments(stuck) == ["1", "2"]
+    assert waits
     waits.clear()
     assert reader.read(stuck).version == stuck.version
+    DefinitionWriter(writable).create_collection("other", 4, 1 << 30, MetricType.L2)
+    newer = reader.read(stuck)
+    assert (segments(newer), "other" in newer.collections) == (["1", "2"], True)
     assert not waits
+    monkeypatch.setattr("mishards.catalog.reader._GAP_KEPT_S", 0.0)
+    late = reader.read(newer)
+    assert segments(late) == ["2"]
+    assert late.version > newer.version
+    assert reader.read(late).version == late.version
+
+
+def test_a_merge_that_ends_at_last_is_shown_at_once(
+    reader: CatalogReader, writable: WritableCatalog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(writable)
+    flush(writable, "1", 1)
+    before = reader.read(None)
+    merge = MilvusMerge(path)
+    merge.announce()
+    merge.retire("1")
+    monkeypatch.setattr("mishards.catalog.reader._GAP_WAIT_S", 0.0)
+    stuck = reader.read(before)
+    assert segments(stuck) == ["1"]
+    merge.show()
+    assert segments(reader.read(stuck)) == ["m"]
 
 
 def test_closing_ends_the_wait_for_a_merge(

@@ -175,7 +175,7 @@ BEFORE = snapshot([table(1, "words")], [file(1, "a", RAW), file(2, "b", RAW)])
 MERGE = file(3, "m", NEW_MERGE, created_on=2000)
 
 
-def gap(files: list[FileRecord], tables: list[TableRecord] | None = None, before: Snapshot | None = BEFORE) -> bool:
+def gap(files: list[FileRecord], tables: list[TableRecord] | None = None, before: Snapshot | None = BEFORE) -> object:
     return in_merge_gap(before, assemble(tables or [table(1, "words")], files), files)
 
 
