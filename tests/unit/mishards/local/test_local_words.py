@@ -254,7 +254,7 @@ async def test_what_is_shown_are_the_nearest_words_the_split_and_how_to_connect(
         def channel(self, address: str) -> Channel:
             return server
 
-    monkeypatch.setattr(demo, "GrpcioTransport", ToThatServer)
+    monkeypatch.setattr(demo, "transport_of", ToThatServer)
     shown = Console(file=io.StringIO(), width=120)
     segment = {"segment_id": "11", "rows": 20_000, "file_id": 1, "nodes": ["readonly-1"]}
     with http_server({"/explain/words": {"segments": [segment]}}) as address:
