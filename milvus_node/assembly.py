@@ -171,6 +171,14 @@ class Node:
             "leader": candidacy.leader if candidacy else "",
         }
 
+    def _memory(self) -> dict[str, int]:
+        usage = self.cache.usage
+        return {
+            "cached_bytes": usage.nbytes,
+            "capacity_bytes": self.cache.capacity_bytes,
+            "segments": usage.segments,
+        }
+
     def _apply(self, name: str, value: str) -> None:
         """Act on a setting that needs no restart."""
         size = size_of(value) or 0
@@ -194,6 +202,7 @@ class Node:
             Commands(
                 self._options.role.value,
                 lambda: self._running.names(without="Cmd"),
+                self._memory,
                 self._settings,
                 self.activity.warmed.set,
                 leading,

@@ -16,6 +16,8 @@ from mishards.wire.extensions import (
     GROWING,
     JOINING,
     LEADER_COMMAND,
+    MEMORY,
+    MEMORY_COMMAND,
     REVISION,
     STRICT_FILES,
     WARMED_COMMAND,
@@ -26,7 +28,7 @@ from mishards.wire.replies import ok_status
 SERVER_VERSION = "1.1.0"
 """What ``version`` answers: the protocol served, which clients check; not the version of this program."""
 
-CAPABILITIES = (JOINING, REVISION, STRICT_FILES)
+CAPABILITIES = (JOINING, MEMORY, REVISION, STRICT_FILES)
 """Extensions of the protocol that a node of any role has; a writable one has ``GROWING`` and ``ELECTION`` too."""
 
 
@@ -37,12 +39,14 @@ class Commands:
         self,
         role: str,
         running: Callable[[], list[str]],
+        memory: Callable[[], Mapping[str, int]],
         settings: Settings,
         warmed: Callable[[], None],
         leading: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         """``running`` lists the calls under way; ``warmed`` is called when a router says that this node is warm.
 
+        ``memory`` says what the cache of segments holds.
         ``leading`` says of a writable node whether it leads.
         """
         self._settings = settings
@@ -56,6 +60,7 @@ class Commands:
             "tasktable": lambda: "{}",
             "requests": lambda: json.dumps({"requests": running()}, separators=(",", ":")),
             "get_system_info": _system_info,
+            MEMORY_COMMAND: lambda: json.dumps(memory()),
             CAPABILITIES_COMMAND: lambda: json.dumps({"role": role, "capabilities": capabilities}),
         }
         if leading:

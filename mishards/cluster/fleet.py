@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from mishards.cluster.health import HealthOptions, HealthState
 from mishards.cluster.leader import leader_among
-from mishards.cluster.membership import Membership, membership_of
+from mishards.cluster.membership import Membership, membership_of, without_drained
 from mishards.cluster.node import Called, Node
 from mishards.cluster.tasks import end
 from mishards.deadline import Deadline
@@ -41,6 +41,8 @@ class Fleet:
         self._on_call = on_call
         self._nodes: dict[str, Node] = {}
         self._membership = Membership()
+        self.drained: frozenset[str] = frozenset()
+        """Nodes to which this router sends nothing, because it was told so; draining until it is told otherwise."""
         self.news = 0
         """Counts what changed: members and their health."""
         self.looked_at = time.monotonic()
@@ -96,6 +98,11 @@ class Fleet:
             if node.elects and not node.probing and (among_dead or node.health.state is not HealthState.DOWN):
                 node.probe()
 
+    def drain(self, name: str, *, drained: bool = True) -> None:
+        """Send nothing to a node from now on, or take it back, in this router and until it ends."""
+        self.drained = self.drained | {name} if drained else self.drained - {name}
+        self._follow()
+
     def living(self) -> list[Node]:
         """Every node that may be asked to search when those that hold a segment cannot: readers, then writers."""
         membership = self.membership
@@ -121,7 +128,7 @@ class Fleet:
         self._news = asyncio.Event()
 
     def _follow(self) -> None:
-        membership = membership_of(self._watch.members())
+        membership = membership_of(without_drained(self._watch.members(), self.drained))
         for record in membership.known:
             present = record.name not in membership.absent
             node = self._nodes.get(record.name)

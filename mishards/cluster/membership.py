@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from mishards.discovery.api import NodeRecord, NodeRole, NodeState
 from mishards.discovery.watch import Members
@@ -28,6 +29,14 @@ class Membership:
     def owners(self) -> tuple[Owner, ...]:
         """The searchers as placement sees them."""
         return tuple(Owner(node.name, node.weight, node.zone) for node in self.searchers)
+
+
+def without_drained(members: Members, drained: Collection[str]) -> Members:
+    """The members, of which these are draining whatever discovery says."""
+    if not drained:
+        return members
+    nodes = tuple(replace(node, state=NodeState.DRAINING) if node.name in drained else node for node in members.nodes)
+    return replace(members, nodes=nodes, joining=members.joining - frozenset(drained))
 
 
 def membership_of(members: Members) -> Membership:

@@ -172,9 +172,9 @@ class Node:
             if not self.version:
                 await self._introduce(deadline)
             elif not self.elects:
-                await self._ask("status", deadline)
+                await self.ask("status", deadline)
             if self.elects:
-                self._claims(Claim.parse(await self._ask(LEADER_COMMAND, deadline)))
+                self._claims(Claim.parse(await self.ask(LEADER_COMMAND, deadline)))
         except MishardsError as error:
             self.version = "" if isinstance(error, NodeError) else self.version
             self._become(self.health.probe_failed(time.monotonic(), self._options, str(error)))
@@ -183,13 +183,14 @@ class Node:
         return True
 
     async def _introduce(self, deadline: Deadline) -> None:
-        version = await self._ask("version", deadline)
+        version = await self.ask("version", deadline)
         if not version.startswith(_VERSIONS):
             raise NodeFault(self.record.address, f"it answers as version {version!r}; 1.0.x and 1.1.x are served")
-        self.capabilities = self.record.capabilities | _capabilities(await self._ask(CAPABILITIES_COMMAND, deadline))
+        self.capabilities = self.record.capabilities | _capabilities(await self.ask(CAPABILITIES_COMMAND, deadline))
         self.version = version
 
-    async def _ask(self, command: str, deadline: Deadline) -> str:
+    async def ask(self, command: str, deadline: Deadline) -> str:
+        """What it answers to a ``Cmd``; counts for nothing. Raises NodeError."""
         request = milvus_pb2.Command(cmd=command).SerializeToString()
         raw = await self._channel.call("Cmd", request, deadline=deadline)
         reply: str = milvus_pb2.StringReply.FromString(raw).string_reply

@@ -73,7 +73,12 @@ def api_routes(handler: Handler, max_body_bytes: int = -1) -> list[Route]:
 
     ``max_body_bytes``: a larger body is refused; -1 is no limit.
     """
-    return [_Endpoint(answer, handler, max_body_bytes).route(method, path) for method, path, answer in _ANSWERS]
+    return routes_of(_ANSWERS, handler, max_body_bytes)
+
+
+def routes_of(answers: Sequence[tuple[str, str, Answer]], handler: Handler, max_body_bytes: int) -> list[Route]:
+    """Routes from method, path and what answers; a ``MishardsError`` becomes JSON with the status that it calls for."""
+    return [_Endpoint(answer, handler, max_body_bytes).route(method, path) for method, path, answer in answers]
 
 
 def application(routes: Sequence[Route]) -> ASGIApp:

@@ -23,6 +23,7 @@ class RestCode(enum.IntEnum):
     ILLEGAL_BODY = 35
     BODY_PARSE_FAIL = 36
     ILLEGAL_QUERY_PARAM = 37
+    NOT_ALLOWED = 38
 
 
 class BadHttpRequest(RequestError):

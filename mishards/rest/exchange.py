@@ -43,6 +43,9 @@ class Exchange:
     def __init__(self, request: Request, body: bytearray, handler: Handler, deadline: Deadline) -> None:
         self.path: Mapping[str, str] = request.path_params
         self.query: Mapping[str, str] = request.query_params
+        self.headers: Mapping[str, str] = request.headers
+        self.client_host = request.client.host if request.client else ""
+        """The address that the request came from."""
         self.body_bytes = len(body)
         self.reply_metadata: list[tuple[str, str]] = []
         """Metadata of the replies so far."""

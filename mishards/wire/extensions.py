@@ -11,6 +11,13 @@ CAPABILITIES_COMMAND = "mishards capabilities"
 WARMED_COMMAND = "mishards warmed"
 """A ``Cmd`` that tells a joining node: what it will hold is in its memory."""
 
+MEMORY = "memory"
+"""Capability: the node answers ``MEMORY_COMMAND``."""
+
+MEMORY_COMMAND = "mishards memory"
+"""A ``Cmd`` that a node with ``MEMORY`` answers with ``{"cached_bytes": number, "capacity_bytes": number,
+"segments": number}``: what its cache of segments holds, and may hold."""
+
 JOINING = "joining"
 """Capability: the node waits, while it is joining, for ``WARMED_COMMAND``."""
 
