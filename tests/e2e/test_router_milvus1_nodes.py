@@ -300,7 +300,7 @@ def test_no_write_reaches_a_reader_whether_the_writable_node_is_there_or_not(beh
         lambda: client.create_index(NAME, 2),
         lambda: client.on("DropCollection", NAME),
     ):
-        with pytest.raises(grpc.RpcError, match="was not sent, waited 500 ms"):
+        with pytest.raises(grpc.RpcError, match="was not done, waited 500 ms"):
             write()
     for reader in behind.readers:
         assert [method for method in WRITES if not reader.hooks.takes_drop(method)] == []

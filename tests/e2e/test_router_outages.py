@@ -14,7 +14,7 @@ from harness.recorder import Recorder
 from harness.waiting import eventually
 from mishards.wire.protos import milvus_pb2 as pb
 
-REFUSED = {"killed": "Insert was not sent, waited 500 ms", "frozen": "no sign of life for .* Insert may be done"}
+REFUSED = {"killed": "Insert was not done, waited 500 ms", "frozen": "no sign of life for .* Insert may be done"}
 
 
 def ask_all(fleet: Fleet) -> None:
