@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mishards.errors import PluginError
 
-GROUPS = ("mishards.discovery", "mishards.routing", "mishards.balancing", "mishards.tracing")
+GROUPS = ("mishards.discovery", "mishards.election", "mishards.routing", "mishards.balancing", "mishards.tracing")
 """The families of plugins; each has its interface in a package of its own."""
 
 

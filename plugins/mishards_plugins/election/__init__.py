@@ -1,0 +1,1 @@
+"""Where writable nodes elect a leader."""
