@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from hpack import Decoder, HPACKError
@@ -113,13 +114,23 @@ def text_fields(pairs: Sequence[tuple[str, str]]) -> bytes:
     Raises:
         ValueError: a key or a value that HTTP/2 cannot carry.
     """
-    parts = []
-    for key, text in pairs:
-        name, value = key.encode("latin-1"), text.encode("latin-1")
-        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)) or name[0] == 0x3A:
-            raise ValueError(f"metadata {key!r}: {text!r} cannot be sent; keys are in lower case, values without lines")
-        parts.append(field(name, value))
-    return b"".join(parts)
+    return b"".join([_name(key) + _value(text) for key, text in pairs])
+
+
+@lru_cache(maxsize=256)
+def _name(key: str) -> bytes:
+    """The beginning of a literal field: processes send few different keys."""
+    name = key.encode("latin-1")
+    if not _NAME.fullmatch(name) or name[0] == 0x3A:
+        raise ValueError(f"metadata {key!r} cannot be sent: keys are in lower case, without spaces")
+    return b"\x00" + _integer(len(name), 7) + name
+
+
+def _value(text: str) -> bytes:
+    value = text.encode("latin-1")
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"metadata value {text!r} cannot be sent: it is of more than one line")
+    return _integer(len(value), 7) + value
 
 
 def _integer(number: int, prefix_bits: int) -> bytes:
