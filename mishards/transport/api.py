@@ -45,6 +45,8 @@ class Call:
     """What was found out while it was served, for the line in the log and the metrics."""
     node_calls: list[NodeCall] = field(default_factory=list)
     """Calls of nodes made to search for it, in the order in which they ended."""
+    peer_names: tuple[str, ...] = ()
+    """The names in the client's certificate, where it was asked for one and it was verified."""
 
 
 Handler = Callable[[Call], Awaitable[bytes]]

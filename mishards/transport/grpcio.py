@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -15,6 +15,7 @@ import grpc.aio
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError, NodeTimeout, NodeUnavailable, RpcStatus, StartError
+from mishards.security.tls import ClientTls, Renewal, ServerTls
 from mishards.transport.api import SERVICE, Call, Channel, Handler, Metadata, Server, ServerOptions
 from mishards.transport.status import error_of, status_of
 
@@ -44,13 +45,18 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 class GrpcioTransport:
     """Servers and channels on grpcio."""
 
+    def __init__(self, server_tls: ServerTls | None = None, client_tls: ClientTls | None = None) -> None:
+        """Servers and channels speak TLS where it is given."""
+        self._server_tls = server_tls
+        self._client_tls = client_tls
+
     def server(self, handler: Handler, options: ServerOptions) -> Server:
         """A server that is not listening yet."""
-        return _GrpcioServer(handler, options)
+        return _GrpcioServer(handler, options, self._server_tls)
 
     def channel(self, address: str) -> Channel:
-        """A channel that has not connected yet."""
-        return _GrpcioChannel(address)
+        """A channel that has not connected yet. Raises StartError where the files of TLS cannot be used."""
+        return _GrpcioChannel(address, self._client_tls)
 
 
 class _Methods(grpc.GenericRpcHandler):
@@ -75,6 +81,7 @@ def _behaviour(method: str, handler: Handler) -> Callable[[bytes, Any], Awaitabl
             metadata=tuple((k, v) for k, v in context.invocation_metadata() or () if isinstance(v, str)),
             deadline=Deadline.never() if remaining is None else Deadline.after(remaining),
             peer=context.peer(),
+            peer_names=_names(context.auth_context()),
         )
         try:
             reply = await handler(call)
@@ -91,13 +98,46 @@ def _behaviour(method: str, handler: Handler) -> Callable[[bytes, Any], Awaitabl
     return answer
 
 
+_NAMES = ("x509_common_name", "x509_subject_alternative_name")
+
+
+def _names(properties: Mapping[str, Sequence[bytes]]) -> tuple[str, ...]:
+    """The names in the certificate of a connection's client; without TLS there are no properties."""
+    if not properties:
+        return ()
+    return tuple(dict.fromkeys(value.decode(errors="replace") for key in _NAMES for value in properties.get(key, ())))
+
+
+def _server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    """Credentials that are made of the files again when they change. Raises StartError."""
+    renewal = Renewal(tls)
+
+    def configuration() -> Any:
+        pair = tls.key.read_bytes(), tls.certificate.read_bytes()
+        authorities = tls.client_ca.read_bytes() if tls.client_ca else None
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=authorities)
+
+    def renewed() -> Any:
+        return configuration() if renewal.due() else None
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), renewed, tls.client_ca is not None)
+
+
+def _channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
+    """Raises StartError."""
+    Renewal(tls)
+    own = [path.read_bytes() if path else None for path in (tls.key, tls.certificate)]
+    return grpc.ssl_channel_credentials(tls.ca.read_bytes(), *own)
+
+
 _CODES: dict[RpcStatus, grpc.StatusCode] = {RpcStatus(code.value[0]): code for code in grpc.StatusCode}
 
 
 class _GrpcioServer:
-    def __init__(self, handler: Handler, options: ServerOptions) -> None:
+    def __init__(self, handler: Handler, options: ServerOptions, tls: ServerTls | None) -> None:
         self._handler = handler
         self._options = options
+        self._tls = tls
         self._server: Any = None
 
     async def start(self) -> str:
@@ -112,7 +152,7 @@ class _GrpcioServer:
         )
         self._server.add_generic_rpc_handlers((_Methods(self._handler),))
         try:
-            port = self._server.add_insecure_port(options.address)
+            port = self._listen(options.address)
         except RuntimeError as error:
             raise StartError(f"cannot listen on {options.address}: the address is in use or not ours") from error
         if port == 0:
@@ -122,15 +162,29 @@ class _GrpcioServer:
             return options.address
         return f"{options.address.rpartition(':')[0]}:{port}"
 
+    def _listen(self, address: str) -> int:
+        if self._tls is None:
+            port: int = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, _server_credentials(self._tls))
+        return port
+
     async def stop(self, grace_s: float) -> None:
         if self._server is not None:
             await self._server.stop(grace_s)
 
 
+def _channel(address: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    named = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+    return grpc.aio.secure_channel(address, _channel_credentials(tls), options=[*_CHANNEL_OPTIONS, *named])
+
+
 class _GrpcioChannel:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: ClientTls | None) -> None:
         self._address = address
-        self._channel: Any = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._channel: Any = _channel(address, tls)
         self._calls: dict[str, Any] = {}
 
     @property

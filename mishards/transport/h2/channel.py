@@ -158,7 +158,8 @@ class H2Channel:
             _, connection = await loop.create_unix_connection(protocol, path, ssl=tls, server_hostname=name)
         else:
             host, port = host_and_port(self._address)
-            _, connection = await loop.create_connection(protocol, host, port, ssl=tls)
+            name = (self._options.server_name or None) if tls else None
+            _, connection = await loop.create_connection(protocol, host, port, ssl=tls, server_hostname=name)
         return connection
 
     def _failed(self, message: str) -> NodeUnavailable:

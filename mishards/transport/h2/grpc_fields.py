@@ -6,9 +6,9 @@ section 8 calls so.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from mishards.errors import RpcStatus
@@ -148,18 +148,20 @@ def timeout_of(value: bytes) -> float | None:
 
 def timeout_field(seconds: float) -> bytes:
     """``grpc-timeout``, rounded up by less than 1 %, so that calls of like deadlines share one header block."""
-    for unit, per_second in ((b"u", 1e6), (b"m", 1e3), (b"S", 1.0)):
-        number = _three_digits_up(seconds * per_second)
+    micros = int(seconds * 1e6) + 1
+    surplus = micros.bit_length() - 8
+    if surplus > 0:
+        micros = ((micros >> surplus) + 1) << surplus
+    return _timeout_field(micros)
+
+
+@lru_cache(maxsize=1024)
+def _timeout_field(micros: int) -> bytes:
+    for unit, size in ((b"u", 1), (b"m", 1_000), (b"S", 1_000_000)):
+        number = -(-micros // size)
         if number < 10**8:
             return field(b"grpc-timeout", b"%d%s" % (number, unit))
     return b""
-
-
-def _three_digits_up(number: float) -> int:
-    if number <= 1000:
-        return max(1, math.ceil(number))
-    step: int = 10 ** (math.floor(math.log10(number)) - 2)
-    return math.ceil(number / step) * step
 
 
 def status_fields(status: int, message: str) -> bytes:

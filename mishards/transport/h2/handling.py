@@ -74,6 +74,7 @@ class Handling(Connection[ServedStream]):
         self.max_message_bytes = service.max_message_bytes
         self.service = service
         self.peer = ""
+        self.peer_names: tuple[str, ...] = ()
         self.running = 0
         """Handlers of this connection that have not ended, those of streams that are over included."""
 
@@ -109,6 +110,7 @@ class Handling(Connection[ServedStream]):
             self.answer(stream, Answer(status=RpcStatus.RESOURCE_EXHAUSTED, message=text))
         else:
             call = Call(head.method, message.body, head.metadata, stream.deadline, self.peer)
+            call.peer_names = self.peer_names
             service.running += 1
             self.running += 1
             stream.task = self.loop.create_task(self._serve(stream, call))

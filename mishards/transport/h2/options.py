@@ -15,6 +15,8 @@ class H2Options:
 
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
+    server_name: str = ""
+    """What a channel expects in the server's certificate, where that is not the host in its address."""
     connect_timeout_s: float = 3.0
     """For the connection, TLS and the peer's SETTINGS together."""
     backoff_min_s: float = 0.05

@@ -6,6 +6,7 @@ Belongs to one event loop.
 from __future__ import annotations
 
 from mishards.errors import RpcStatus
+from mishards.security.tls import names_of
 from mishards.transport.h2 import frames
 from mishards.transport.h2.frames import MAX_STREAM_ID, PREFACE, ConnectionFault, ErrorCode, Setting
 from mishards.transport.h2.grpc_fields import Answer, parsed_request
@@ -33,6 +34,8 @@ class ServedConnection(Handling):
 
     def opened(self) -> None:
         self.peer = peer_name(self.transport)
+        if self.transport is not None:
+            self.peer_names = names_of(self.transport.get_extra_info("peercert"))
         if self.service.stopping:
             self.abort("the server is stopping")
             return
