@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from mishards import __version__
+from mishards.admin import routes as admin
+from mishards.admin.memory import Memories
+from mishards.admin.page import page_route
+from mishards.admin.placement import Planner
+from mishards.admin.topology import Sources
+from mishards.admin.traffic import TrafficLog
 from mishards.catalog.cache import Read, SnapshotCache
 from mishards.catalog.engine import open_engine
 from mishards.catalog.reader import CatalogReader
@@ -122,8 +130,9 @@ class Router:
         self._warming = Warming(self.fleet, snapshots, routes, holders, options.routing)
         self.replicas = Replicas(edges.record_replicas, snapshots, routes)
         parts = self._parts(snapshots, routes, choice)
-        self.slow = SlowSearches()
-        dispatcher = Dispatcher(entries(parts), admission, [access_log.ended, calls.ended, self.slow.ended])
+        self.slow, self._traffic = SlowSearches(), TrafficLog()
+        told = (access_log.ended, calls.ended, self.slow.ended, self._traffic.ended)
+        dispatcher = Dispatcher(entries(parts), admission, told)
         handler = edges.tracer.around(dispatcher) if edges.tracer else dispatcher
         spreads = Spreads(Routes(routing, options.routing).placement, routes.replicas_of)
         watched = metrics.Parts(
@@ -140,16 +149,24 @@ class Router:
         self._state = metrics.RouterState(watched)
         self.metrics = registry_of([calls, self._state])
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
-        self._server, self._http = self._servers(handler)
+        planner = Planner(Routes(routing, options.routing).placement, routes.replicas_of, holders.cold)
+        self._server, self._http = self._servers(handler, self._admin_parts(spreads, planner))
 
-    def _servers(self, handler: Handler) -> tuple[Server, HttpServer | None]:
+    def _admin_parts(self, spreads: Spreads, planner: Planner) -> admin.Parts:
+        name, began = self._options.name or self._options.network.address, time.monotonic()
+        seen = Sources(name, __version__, began, self.fleet, self.cache, self._watch, self.readiness, spreads)
+        memories, token = Memories(self.fleet), self._options.admin.token
+        return admin.Parts(seen, planner, self._traffic, self.slow, self.replicas, memories, token)
+
+    def _servers(self, handler: Handler, parts: admin.Parts) -> tuple[Server, HttpServer | None]:
         network, limit = self._options.network, self._options.admission.max_message_bytes
         options = ServerOptions(network.address, max_message_bytes=limit, reuse_port=network.reuse_port)
         server = self._edges.transport.server(handler, options)
         if not network.http_address:
             return server, None
         own = [*router_routes(self.readiness, self.explainer), metrics_route(self.metrics, self._state.prepare)]
-        return server, HttpServer(application([*own, *api_routes(handler, limit)]), network.http_address)
+        pages = [page_route(), *admin.admin_routes(parts, handler)]
+        return server, HttpServer(application([*own, *pages, *api_routes(handler, limit)]), network.http_address)
 
     def _parts(self, snapshots: Snapshots, routes: Routes, choice: Choice) -> Parts:
         """What serves the calls."""

@@ -63,6 +63,11 @@ class Holders:
                 return holding
         return tuple(name for name in names if name in owners)
 
+    def cold(self, segment_id: str, owners: Sequence[str]) -> tuple[str, ...]:
+        """Those of a segment's owners that are not believed to hold it."""
+        held = self._held.get(segment_id)
+        return () if held is None else tuple(name for name in owners if name not in held)
+
     def _become(self, held: dict[str, frozenset[str]]) -> None:
         if held != self._held:
             self._held = held
