@@ -208,6 +208,20 @@ class WriteRefused(RequestError):
         super().__init__(f"{method} is refused: this node is read-only; send writes to the writable node or a router")
 
 
+class Unauthenticated(RequestError):
+    """Nobody knows who calls, and what is asked is not for everybody."""
+
+    code = Code.PERMISSION_DENIED
+    rpc_status = RpcStatus.UNAUTHENTICATED
+
+
+class Forbidden(RequestError):
+    """The caller is known, and their role does not allow it."""
+
+    code = Code.PERMISSION_DENIED
+    rpc_status = RpcStatus.PERMISSION_DENIED
+
+
 # --- limits of this process ------------------------------------------------------------------------------
 
 
