@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -75,6 +75,15 @@ def test_a_deleted_row_is_returned_through_no_router_by_no_node_restarted_or_not
         assert found() == [everything, everything]
 
 
+def balancer_over(kind: type[Nginx] | type[HAProxy], folder: Path, routers: Sequence[RouterProcess]) -> Nginx | HAProxy:
+    addresses = [router.address for router in routers]
+    return (
+        HAProxy(folder, addresses, [router.http_port for router in routers])
+        if kind is HAProxy
+        else Nginx(folder, addresses)
+    )
+
+
 @pytest.mark.parametrize(
     ("fleet", "kind_of_balancer"), [("ours", Nginx), ("double", Nginx), ("ours", HAProxy)], indirect=["fleet"]
 )
@@ -86,7 +95,7 @@ def test_a_router_that_dies_behind_a_balancer_is_not_noticed_by_clients_that_ret
     folder = tmp_path / "balancer"
     folder.mkdir()
     assert placement(second) == placement(fleet.router)
-    with kind_of_balancer(folder, [fleet.router.address, second.address]) as balancer:
+    with balancer_over(kind_of_balancer, folder, [fleet.router, second]) as balancer:
         balancer.launch()
         address = f"127.0.0.1:{balancer.port}"
         direct, through = fleet.client, fleet.client_of(address)

@@ -63,6 +63,11 @@ class RouterProcess(Server):
         ]
         super().__init__(name, command, folder)
 
+    @property
+    def http_port(self) -> int:
+        """The port of its HTTP side."""
+        return int(self._http.rpartition(":")[2])
+
     def get(self, path: str) -> Any:
         """The JSON at a path of its HTTP side."""
         return httpx.get(self._http + path, timeout=10).json()

@@ -1,4 +1,4 @@
-"""nginx as a balancer of gRPC calls over several servers: the usual front of several routers."""
+"""nginx in front of several routers, with the configuration of ``deploy/nginx``."""
 
 from __future__ import annotations
 
@@ -6,46 +6,15 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.deployed import DEPLOY, changed
 from harness.ports import accepts_connections, free_port
 from harness.processes import Program, find_program
 
-_CONFIGURATION = """\
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr notice;
-events {{ worker_connections 512; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  client_max_body_size 0;
-  upstream servers {{
-    {servers}
-    keepalive 16;
-  }}
-  server {{
-    listen 127.0.0.1:{port} http2;
-    location / {{
-      grpc_pass grpc://servers;
-      grpc_read_timeout 600s;
-      grpc_send_timeout 600s;
-      grpc_next_upstream error timeout non_idempotent;
-      error_page 502 503 504 = @unavailable;
-    }}
-    location @unavailable {{
-      internal;
-      default_type application/grpc;
-      add_header grpc-status 14;
-      add_header grpc-message "no server answers";
-      return 204;
-    }}
-  }}
-}}
-"""
+_CONFIGURATION = DEPLOY / "nginx" / "nginx.conf"
+_SERVERS = "".join(
+    f"    server router-{number}:19530 max_fails=1 fail_timeout=1s;\n"  # as they stand in the file
+    for number in (1, 2)
+)
 
 
 class Nginx(Program):
@@ -73,12 +42,16 @@ class Nginx(Program):
 
     def balance(self, addresses: Sequence[str]) -> None:
         """Go on over these addresses; calls under way end at the old ones."""
-        self._configuration.write_text(
-            _CONFIGURATION.format(
-                folder=self.folder,
-                port=self.port,
-                servers="\n    ".join(f"server {address} max_fails=1 fail_timeout=1s;" for address in addresses),
-            )
+        servers = "".join(f"    server {address} max_fails=1 fail_timeout=1s;\n" for address in addresses)
+        text = changed(
+            _CONFIGURATION.read_text(encoding="utf-8"),
+            {
+                _SERVERS: servers,
+                "listen 19530 http2;": f"listen 127.0.0.1:{self.port} http2;",
+                "/dev/stderr": "stderr",
+                "/tmp/": f"{self.folder}/",  # noqa: S108 - what is replaced
+            },
         )
+        self._configuration.write_text("daemon off;\n" + text, encoding="utf-8")
         if self.running:
             self.signal(signal.SIGHUP)
