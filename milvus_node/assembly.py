@@ -41,6 +41,7 @@ from mishards.election.api import Candidate, ElectionOptions
 from mishards.election.select import NONE, elector_for
 from mishards.logs.calls import AccessLog
 from mishards.metrics.exposition import registry_of
+from mishards.security.guard import Guard
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Node:
             info=Pool("info", calls.info_threads, calls.max_waiting),
         )
         self._running = RunningCalls()
+        self.guard = Guard(options.security)
         self.activity = Activity(lambda: bool(self._running.names(without="Cmd")))
         self.dropped_spans: Callable[[], int] = lambda: 0
         """How many spans of traces were lost."""
@@ -99,12 +101,12 @@ class Node:
         routes = read_routes(reads, self._pools)
         if self._options.role is Role.READONLY:
             self._snapshots.start()
-            dispatcher = Dispatcher(routes, self._running, WRITES, self._ended)
+            dispatcher = Dispatcher(routes, self._running, WRITES, self._ended, self.guard)
         else:
             candidacy = self._candidacy = self._stand(reads.searches)
             candidacy.start()
             routes = {**routes, **write_routes(candidacy.serve, candidacy.search, self._pools)}
-            dispatcher = Dispatcher(routes, self._running, ended=self._ended)
+            dispatcher = Dispatcher(routes, self._running, ended=self._ended, guard=self.guard)
         preload_at_start(self.cache, self._catalog.refreshed, self._options.cache.preload_collection)
         return dispatcher
 

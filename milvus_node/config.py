@@ -12,6 +12,7 @@ from milvus_node.ingest.maintenance import MaintenanceOptions
 from milvus_node.roles import Role
 from mishards.logs.options import LogOptions
 from mishards.options import Loaded, about, environment_layer, file_layer, flag_layer, load
+from mishards.security.options import SecurityOptions, TlsOptions
 from mishards.tracing.options import TracingOptions
 from mishards.transport.choice import DEFAULT, TRANSPORTS
 from mishards.transport.loop import LOOPS
@@ -115,6 +116,8 @@ class NodeOptions:
     calls: CallOptions = field(default_factory=CallOptions)
     tracing: TracingOptions = field(default_factory=TracingOptions)
     log: LogOptions = field(default_factory=LogOptions)
+    tls: TlsOptions = field(default_factory=TlsOptions)
+    security: SecurityOptions = field(default_factory=SecurityOptions)
 
     @property
     def metadata_uri(self) -> str:

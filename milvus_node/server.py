@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
 
 from starlette.routing import Route
 
@@ -19,8 +18,10 @@ from mishards.discovery.api import NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import announcer_for
 from mishards.metrics.exposition import metrics_route
 from mishards.rest.application import api_routes, application
+from mishards.rest.guarded import guarded
 from mishards.rest.health import health_routes
 from mishards.rest.server import HttpServer
+from mishards.security.exposure import http_tls, warn_if_exposed
 from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import Handler, Server, ServerOptions
 from mishards.transport.choice import transport_of
@@ -51,7 +52,8 @@ async def run(options: NodeOptions) -> None:
         handler = dispatcher if tracer is None else tracer.around(staged(dispatcher))
         part = Participation(announcer, options.announce, node.activity)
         health = health_routes(lambda: _problems(part, stopping), node.warnings)
-        servers = _servers(options, handler, [*health, metrics_route(node.metrics)])
+        servers = _servers(options, handler, guarded([*health, metrics_route(node.metrics)], node.guard))
+        warn_if_exposed((options.address, options.http_address), options.tls, options.security)
         try:
             addresses = [await server.start() for server in servers]
             log.info("listening on %s", ", ".join(addresses))
@@ -87,11 +89,12 @@ def _problems(part: Participation, stopping: asyncio.Event) -> list[str]:
     return ["this node is joining: routers load what it will hold"] if part.is_joining else []
 
 
-def _servers(options: NodeOptions, handler: Handler, routes: Sequence[Route]) -> list[Server]:
+def _servers(options: NodeOptions, handler: Handler, routes: list[Route]) -> list[Server]:
     """The gRPC server, and after it the HTTP server where there is to be one."""
     limit = options.calls.max_message_bytes
-    transport = transport_of(options.transport)
+    transport = transport_of(options.transport, options.tls.server)
     grpc = transport.server(handler, ServerOptions(address=options.address, max_message_bytes=limit))
     if not options.http_address:
         return [grpc]
-    return [grpc, HttpServer(application([*routes, *api_routes(handler, limit)]), options.http_address)]
+    app = application([*routes, *api_routes(handler, limit)])
+    return [grpc, HttpServer(app, options.http_address, http_tls(options.tls, options.security))]

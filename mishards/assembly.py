@@ -52,9 +52,12 @@ from mishards.query.warm import Warmer
 from mishards.query.warming import Warming
 from mishards.query.writer import WriterLeg
 from mishards.rest.application import api_routes, application
+from mishards.rest.guarded import guarded
 from mishards.rest.server import HttpServer
 from mishards.routing.api import Routing, RoutingPlugin
 from mishards.routing.balance import Balancing, BalancingPlugin
+from mishards.security.exposure import http_tls, warn_if_exposed
+from mishards.security.guard import Guard
 from mishards.service.admission import Admission
 from mishards.service.commands import Commands
 from mishards.service.dispatch import Dispatcher
@@ -63,6 +66,7 @@ from mishards.service.methods import Parts, entries
 from mishards.service.readiness import Readiness
 from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import Handler, Server, ServerOptions, Transport
+from mishards.transport.bearer import BearerTransport
 from mishards.transport.choice import transport_of
 
 if TYPE_CHECKING:
@@ -99,7 +103,9 @@ def edges_of(options: RouterOptions) -> Edges:
     reader = CatalogReader(open_engine(options.metadata.uri))
     numbers = ReplicaWriter(open_engine(options.metadata.uri))
     tracer = call_tracer_for(options.tracing, "mishards")
-    transport = transport_of(options.network.transport)
+    transport = transport_of(options.network.transport, options.tls.server, options.nodes.client)
+    if token := options.nodes.bearer():
+        transport = BearerTransport(transport, token)
 
     def close() -> None:
         reader.close()
@@ -132,7 +138,8 @@ class Router:
         parts = self._parts(snapshots, routes, choice)
         self.slow, self._traffic = SlowSearches(), TrafficLog()
         told = (access_log.ended, calls.ended, self.slow.ended, self._traffic.ended)
-        dispatcher = Dispatcher(entries(parts), admission, told)
+        guard = Guard(options.security)
+        dispatcher = Dispatcher(entries(parts), admission, told, guard)
         handler = edges.tracer.around(dispatcher) if edges.tracer else dispatcher
         spreads = Spreads(Routes(routing, options.routing).placement, routes.replicas_of)
         watched = metrics.Parts(
@@ -150,7 +157,7 @@ class Router:
         self.metrics = registry_of([calls, self._state])
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
         planner = Planner(Routes(routing, options.routing).placement, routes.replicas_of, holders.cold)
-        self._server, self._http = self._servers(handler, self._admin_parts(spreads, planner))
+        self._server, self._http = self._servers(handler, self._admin_parts(spreads, planner), guard)
 
     def _admin_parts(self, spreads: Spreads, planner: Planner) -> admin.Parts:
         name, began = self._options.name or self._options.network.address, time.monotonic()
@@ -158,15 +165,16 @@ class Router:
         memories, token = Memories(self.fleet), self._options.admin.token
         return admin.Parts(seen, planner, self._traffic, self.slow, self.replicas, memories, token)
 
-    def _servers(self, handler: Handler, parts: admin.Parts) -> tuple[Server, HttpServer | None]:
+    def _servers(self, handler: Handler, parts: admin.Parts, guard: Guard) -> tuple[Server, HttpServer | None]:
         network, limit = self._options.network, self._options.admission.max_message_bytes
         options = ServerOptions(network.address, max_message_bytes=limit, reuse_port=network.reuse_port)
         server = self._edges.transport.server(handler, options)
         if not network.http_address:
             return server, None
         own = [*router_routes(self.readiness, self.explainer), metrics_route(self.metrics, self._state.prepare)]
-        pages = [page_route(), *admin.admin_routes(parts, handler)]
-        return server, HttpServer(application([*own, *pages, *api_routes(handler, limit)]), network.http_address)
+        pages = [page_route(), *guarded([*own, *admin.admin_routes(parts, handler)], guard)]
+        app = application([*pages, *api_routes(handler, limit)])
+        return server, HttpServer(app, network.http_address, http_tls(self._options.tls, self._options.security))
 
     def _parts(self, snapshots: Snapshots, routes: Routes, choice: Choice) -> Parts:
         """What serves the calls."""
@@ -194,6 +202,8 @@ class Router:
         Raises:
             StartError: an address cannot be had.
         """
+        network = self._options.network
+        warn_if_exposed((network.address, network.http_address), self._options.tls, self._options.security)
         try:
             address = await self._server.start()
             if self._http is not None:

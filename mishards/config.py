@@ -17,6 +17,7 @@ from mishards.command.forward import WriteOptions
 from mishards.logs.options import LogOptions
 from mishards.options import Given, Layer, Loaded, about, environment_layer, file_layer, flag_layer, load
 from mishards.query.options import RoutingOptions, SearchOptions
+from mishards.security.options import NodeAccessOptions, SecurityOptions, TlsOptions
 from mishards.service.admission import AdmissionOptions
 from mishards.tracing.options import TracingOptions
 from mishards.transport.choice import DEFAULT, TRANSPORTS
@@ -74,6 +75,9 @@ class RouterOptions:
     admin: AdminOptions = field(default_factory=AdminOptions)
     log: LogOptions = field(default_factory=LogOptions)
     tracing: TracingOptions = field(default_factory=TracingOptions)
+    tls: TlsOptions = field(default_factory=TlsOptions)
+    nodes: NodeAccessOptions = field(default_factory=NodeAccessOptions)
+    security: SecurityOptions = field(default_factory=SecurityOptions)
 
     def __post_init__(self) -> None:
         for key, part in (("metadata.uri", self.metadata), ("discovery.uri", self.discovery)):

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from milvus_node.service.pools import Pool, Share
 from mishards.errors import Code, MalformedReply, MalformedRequest, MishardsError, UnknownMethod, WriteRefused
 from mishards.logs.calls import Ended, RequestIds, Served
+from mishards.security.guard import Guard
 from mishards.tracing import spans
 from mishards.transport.api import Call
 from mishards.wire.replies import METHODS, error_reply, status_of
@@ -67,12 +68,17 @@ class Dispatcher:
         running: RunningCalls,
         refused: frozenset[str] = frozenset(),
         ended: Sequence[Ended] = (),
+        guard: Guard | None = None,
     ) -> None:
-        """``refused``: methods that exist and that this role does not serve; ``ended`` are told of each call's end."""
+        """``refused``: methods that exist and that this role does not serve; ``ended`` are told of each call's end.
+
+        Without a guard everybody may do everything.
+        """
         self._routes = routes
         self._running = running
         self._refused = refused
         self._ended = tuple(ended)
+        self._guard = guard
         self._ids = RequestIds()
 
     async def __call__(self, call: Call) -> bytes:
@@ -100,6 +106,12 @@ class Dispatcher:
                 ended(served)
 
     async def _answered(self, call: Call) -> bytes:
+        if self._guard is None or self._guard.idle:
+            return await self._routed(call)
+        with self._guard.admitted(call):
+            return await self._routed(call)
+
+    async def _routed(self, call: Call) -> bytes:
         method = call.method
         if method in self._refused:
             raise WriteRefused(method)

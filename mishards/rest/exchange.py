@@ -19,6 +19,7 @@ from mishards.deadline import Deadline
 from mishards.errors import DeadlineExceeded
 from mishards.rest.errors import BadHttpRequest, ErrorReply, RestCode
 from mishards.rest.fields import Fields
+from mishards.rest.guarded import PEER_NAMES
 from mishards.transport.api import Call, Handler, Metadata
 from mishards.wire.replies import METHODS, status_of
 
@@ -53,6 +54,7 @@ class Exchange:
         self._handler = handler
         self._deadline = deadline
         self._metadata = _metadata(request)
+        self._peer_names: tuple[str, ...] = request.scope.get(PEER_NAMES, ())
         self._peer = f"http:{request.client.host}:{request.client.port}" if request.client else "http"
 
     @property
@@ -73,7 +75,7 @@ class Exchange:
             MishardsError: the handler ended the call without a reply.
         """
         encoded = request if isinstance(request, bytes) else request.SerializeToString()
-        call = Call(method, encoded, self._metadata, self._deadline, self._peer)
+        call = Call(method, encoded, self._metadata, self._deadline, self._peer, peer_names=self._peer_names)
         reply = await self._handler(call)
         self.reply_metadata += call.reply_metadata
         code, reason = status_of(method, reply)

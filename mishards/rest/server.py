@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mishards.errors import StartError
+from mishards.rest.guarded import PEER_NAMES
+from mishards.security.tls import names_of
 
 _MAX_HEADERS_BYTES = 128 << 10
 """Request line and headers; a thousand ids in a query take 20 kB."""
@@ -23,12 +27,12 @@ _MIN_GRACE_S = 0.1
 class HttpServer:
     """Serves one application at one address. All methods belong to one event loop."""
 
-    def __init__(self, app: ASGIApp, address: str) -> None:
+    def __init__(self, app: ASGIApp, address: str, tls: ssl.SSLContext | None = None) -> None:
         """Nothing listens yet; ``address`` is ``host:port``, where port 0 is any free one."""
         self._address = address
         config = uvicorn.Config(
             app,
-            http="h11",
+            http="h11" if tls is None else _NamedPeers,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -39,6 +43,8 @@ class HttpServer:
             timeout_keep_alive=_KEEP_ALIVE_S,
             h11_max_incomplete_event_size=_MAX_HEADERS_BYTES,
         )
+        config.load()
+        config.ssl = tls
         self._server = uvicorn.Server(config)
         # Signals belong to the program, not to one of its servers.
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # same shape
@@ -58,6 +64,19 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = max(grace_s, _MIN_GRACE_S)  # type: ignore[assignment]  # goes to asyncio.wait_for
         self._server.should_exit = True
         await asyncio.wait([self._task], timeout=grace_s + _TEARDOWN_S)
+
+
+class _NamedPeers(H11Protocol):
+    """Puts the names in a client's certificate beside its requests."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the library
+        super().connection_made(transport)
+        names, app = names_of(transport.get_extra_info("peercert")), self.app
+
+        async def named(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, PEER_NAMES: names}, receive, send)
+
+        self.app = named
 
 
 def _listen(address: str) -> socket.socket:

@@ -1,9 +1,16 @@
-"""Does a program stand open to strangers? Pure."""
+"""Does a program stand open to strangers, and what its HTTP port asks of clients."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
+import ssl
 from collections.abc import Iterable
+
+from mishards.security.options import SecurityOptions, TlsOptions
+from mishards.security.tls import server_context
+
+log = logging.getLogger(__name__)
 
 _LOCAL_NAMES = frozenset({"localhost", "ip6-localhost"})
 
@@ -30,3 +37,21 @@ def exposure(addresses: Iterable[str], *, encrypted: bool, authenticated: bool) 
     if not open_to or not missing:
         return ""
     return f"INSECURE: {', '.join(open_to)} can be reached from other machines {' and '.join(missing)}"
+
+
+def warn_if_exposed(addresses: Iterable[str], tls: TlsOptions, security: SecurityOptions) -> None:
+    """Log the warning, where there is one."""
+    protected = security.enforced or bool(tls.client_ca)
+    if warning := exposure(addresses, encrypted=tls.server is not None, authenticated=protected):
+        log.warning(warning)
+
+
+def http_tls(tls: TlsOptions, security: SecurityOptions) -> ssl.SSLContext | None:
+    """TLS of the HTTP port; None is none.
+
+    Where roles decide, a client without a certificate comes in, to be let into what is for everybody: health checks.
+
+    Raises:
+        StartError: the files cannot be used.
+    """
+    return server_context(tls.server, optional=security.enforced) if tls.server is not None else None

@@ -92,10 +92,10 @@ class Guard:
                 self._check(client, _wish(call))
             yield
 
-    def check_page(self, path: str, presented: str | None, names: tuple[str, ...], *, changes: bool) -> None:
+    def check_page(self, path: str, presented: str | None, names: tuple[str, ...]) -> None:
         """May a page over HTTP be had, behind which there is no call? Raises as ``admitted``, but for Overloaded."""
         if self._enforced:
-            self._check(self._client(presented, names), f"http:{'POST ' if changes else ''}{path}")
+            self._check(self._client(presented, names), f"http:{path}")
 
     @contextmanager
     def _counted(self, call: Asking, presented: str | None) -> Iterator[Client]:

@@ -1,9 +1,8 @@
 """What each role may do: calls by their method, ``Cmd`` by its words, pages over HTTP by their path. Pure.
 
 An entry of an allow-list is ``*`` (everything), a method (``Insert``), the first words of a command
-(``Cmd:get_config``), or a path over HTTP that no method stands behind (``http:/status``), to be read. What changes
-something over HTTP without a method (``http:POST /PATH``) is no matter of a list but of ``*``. A role may do what its
-own list says and what the roles below it may.
+(``Cmd:get_config``), or a path over HTTP that no method stands behind (``http:/status``), to be read. A role may do
+what its own list says and what the roles below it may.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ READ_ALLOWS = (
     "Cmd:version",
     "Cmd:status",
     "Cmd:mode",
+    "http:/api",
     "http:/metrics",
     "http:/status",
     "http:/explain",

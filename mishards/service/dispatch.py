@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mishards.errors import Code, MishardsError, UnknownMethod
 from mishards.logs import notes
 from mishards.logs.calls import Ended, RequestIds, Served
+from mishards.security.guard import Guard
 from mishards.service.admission import Admission, CallClass
 from mishards.transport.api import Call
 from mishards.wire.replies import METHODS, error_reply, status_of
@@ -31,10 +32,17 @@ class Entry:
 class Dispatcher:
     """The handler of the router's server. Belongs to the event loop."""
 
-    def __init__(self, entries: Mapping[str, Entry], admission: Admission, ended: Sequence[Ended] = ()) -> None:
-        """Everyone in ``ended`` is told of every call that has ended."""
+    def __init__(
+        self,
+        entries: Mapping[str, Entry],
+        admission: Admission,
+        ended: Sequence[Ended] = (),
+        guard: Guard | None = None,
+    ) -> None:
+        """Everyone in ``ended`` is told of every call that has ended; without a guard everybody may do everything."""
         self._entries = entries
         self._admission = admission
+        self._guard = guard
         self._ended = tuple(ended)
         self._ids = RequestIds()
 
@@ -64,6 +72,12 @@ class Dispatcher:
                 ended(served)
 
     async def _served(self, call: Call) -> bytes:
+        if self._guard is None or self._guard.idle:
+            return await self._admitted(call)
+        with self._guard.admitted(call):
+            return await self._admitted(call)
+
+    async def _admitted(self, call: Call) -> bytes:
         entry = self._entries.get(call.method)
         if entry is None:
             raise UnknownMethod(call.method)
