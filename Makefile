@@ -28,6 +28,7 @@ up: $(VENV)/installed ## install, then run a local cluster with sample data unti
 
 test: $(VENV)/installed-dev ## install what tests need, then run all of them (TESTS=tests/unit runs a part)
 	@scripts/install-test-servers
+	@scripts/install-helm $(BIN)/python
 	$(STEP) "preparing the environment of the unmodified client" \
 		env PYTHONPATH=tests $(BIN)/python -m harness.client_venv
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS) $(TESTS)

@@ -10,6 +10,8 @@ COPY plugins plugins
 RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[zookeeper,etcd,consul,kubernetes,dns,jaeger,otlp]"
 
 FROM python:${PYTHON}-slim-bookworm
+# The version is that of the only wheel there is.
+# hadolint ignore=DL3013
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels "mishards[zookeeper,etcd,consul,kubernetes,dns,jaeger,otlp]" \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin mishards

@@ -12,12 +12,10 @@ from mishards.catalog.engine import open_engine
 from mishards.config import ENVIRONMENT_PREFIX as ROUTER
 from mishards.config import RouterOptions
 from mishards.discovery.select import discovery_for
-from mishards.election.select import DATABASE
-from mishards.election.select import GROUP as ELECTION
-from mishards.election.select import NONE as NO_ELECTION
+from mishards.election.api import Candidate, ElectionOptions
+from mishards.election.select import elector_for
 from mishards.options import environment_layer, load, settings, variable_name
 from mishards.plugins import load as load_plugin
-from mishards.plugins import scheme_of
 from mishards.tracing.options import NONE as NO_TRACING
 from mishards_plugins.discovery import kubernetes_watch
 
@@ -52,12 +50,14 @@ def check_environment(environment: Mapping[str, str]) -> RouterOptions | NodeOpt
         MishardsError: a value or a URI cannot be used.
     """
     is_node = any(name.startswith(f"{NODE}_") for name in environment)
-    prefix, schema = (NODE, NodeOptions) if is_node else (ROUTER, RouterOptions)
+    prefix = NODE if is_node else ROUTER
+    schema: type[NodeOptions] | type[RouterOptions] = NodeOptions if is_node else RouterOptions
     known = {variable_name(prefix, setting.key) for setting in settings(schema)}
     unknown = {name for name in environment if name.startswith((f"{NODE}_", f"{ROUTER}_"))} - known
     if unknown:
         raise AssertionError(f"no settings of {prefix}: {', '.join(sorted(unknown))}")
-    options = load(schema, environment_layer(environment, prefix, schema)).options
+    layer = environment_layer(environment, prefix, schema)
+    options = load(NodeOptions, layer).options if is_node else load(RouterOptions, layer).options
     check_options(options)
     return options
 
@@ -66,8 +66,7 @@ def check_options(options: RouterOptions | NodeOptions) -> None:
     """Have the URIs of a program's settings read by whoever uses them. Raises MishardsError."""
     if isinstance(options, NodeOptions):
         metadata, discovery = options.metadata_uri, options.discovery
-        if options.election.uri not in (DATABASE, NO_ELECTION):
-            load_plugin(ELECTION, scheme_of(options.election.uri, DATABASE))
+        _check_election(options.election.uri, metadata)
     else:
         metadata, discovery = options.metadata.uri, options.discovery.uri
     open_engine(metadata).dispose()
@@ -77,3 +76,10 @@ def check_options(options: RouterOptions | NodeOptions) -> None:
         discovery_for(discovery)
     if options.tracing.plugin != NO_TRACING:
         load_plugin("mishards.tracing", options.tracing.plugin)
+
+
+def _check_election(uri: str, metadata: str) -> None:
+    if uri.startswith("kubernetes:"):  # as above
+        kubernetes_watch.parse(re.sub(r"\?lease=[\w.-]+$", "", uri))
+    else:
+        elector_for(uri, metadata, Candidate("node", "127.0.0.1:19530"), ElectionOptions()).close()
