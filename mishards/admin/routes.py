@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
 from starlette.responses import Response
@@ -26,7 +26,7 @@ from mishards.discovery.api import NodeRole
 from mishards.errors import CatalogUnavailable
 from mishards.metrics.placement import Spread
 from mishards.query.replicas import Replicas
-from mishards.query.slow import SlowSearches
+from mishards.query.slow import SlowSearch, SlowSearches
 from mishards.rest.application import Answer, routes_of
 from mishards.rest.errors import BadHttpRequest, RestCode
 from mishards.rest.exchange import Exchange
@@ -95,7 +95,8 @@ class _Admin:
         return _answered(await asyncio.to_thread(self._parts.planner.change, self._snapshot(), before, after))
 
     async def slow(self, _exchange: Exchange) -> Response:
-        return _answered({"now": time.time(), "searches": self._parts.slow.slowest(time.time())})
+        now = time.time()
+        return _answered({"now": now, "searches": [_described(search) for search in self._parts.slow.slowest(now)]})
 
     async def traffic(self, _exchange: Exchange) -> Response:
         return _answered(self._parts.traffic.seen(time.time()))
@@ -187,6 +188,10 @@ def _answered(content: object) -> Response:
     response = ok(content)
     response.headers["cache-control"] = "no-store"
     return response
+
+
+def _described(search: SlowSearch) -> dict[str, object]:
+    return {**asdict(search), "node_calls": [call._asdict() for call in search.node_calls]}
 
 
 def _conflict(message: str) -> BadHttpRequest:
