@@ -28,6 +28,8 @@ class ClusterOptions:
     folder: Path
     port: int = 19530
     http_port: int = 19121
+    writable: int = 1
+    """How many may write; one of them leads, the others stand by."""
     readonly: int = 2
     routers: int = 1
     metadata: str | None = None
@@ -65,11 +67,12 @@ class ProcessSpec:
 
 
 def processes(options: ClusterOptions) -> tuple[ProcessSpec, ...]:
-    """The processes of a cluster in the order in which they start: the writable node, the read-only nodes, the routers.
+    """The processes of a cluster in the order in which they start: writable nodes, read-only nodes, routers.
 
     The first router listens on the ports asked for, the others on any free ones.
     """
-    nodes = [_node("writable", "writable", options)]
+    names = ["writable", *(f"writable-{number}" for number in range(2, options.writable + 1))]
+    nodes = [_node(name, "writable", options) for name in names]
     nodes += [_node(f"readonly-{number}", "readonly", options) for number in range(1, options.readonly + 1)]
     routers = [_router(number, options) for number in range(1, options.routers + 1)]
     return (*nodes, *routers)

@@ -46,6 +46,9 @@ Example:
     show_default=True,
     help="HTTP port of that router; 0: any.",
 )
+@click.option(
+    "--writable", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Writable nodes; one leads."
+)
 @click.option("--readonly", metavar="N", type=click.IntRange(0), default=2, show_default=True, help="Read-only nodes.")
 @click.option(
     "--routers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Routers; more get any ports."
@@ -55,7 +58,7 @@ Example:
 @click.option("--sample", is_flag=True, help="Load 20,000 English words with their vectors, index and search them.")
 @click.option("--no-restart", is_flag=True, help="Leave a process that died as it is; else it is started again.")
 def local_command(folder: Path, sample: bool, no_restart: bool, **cluster: Any) -> None:
-    """Run a whole cluster on this machine: routers, a writable node and read-only nodes.
+    """Run a whole cluster on this machine: routers, writable nodes and read-only nodes.
 
     Prints "ready HOST:PORT" once searches can be served; Ctrl-C stops all. Started again on the same DIR, it
     serves the same data. DIR/local.json says which processes are alive.

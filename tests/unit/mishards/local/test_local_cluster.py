@@ -22,6 +22,11 @@ def by_name(options: ClusterOptions) -> dict[str, ProcessSpec]:
     return {spec.name: spec for spec in processes(options)}
 
 
+def test_of_several_writable_nodes_the_first_keeps_its_name() -> None:
+    names = [spec.name for spec in processes(ClusterOptions(Path("/data"), writable=3, readonly=0))]
+    assert names == ["writable", "writable-2", "writable-3", "router-1"]
+
+
 def test_the_default_is_one_writable_node_two_read_only_nodes_and_one_router_in_the_order_of_their_start() -> None:
     specs = processes(ClusterOptions(FOLDER))
 
