@@ -179,7 +179,7 @@ class Router:
     def _parts(self, snapshots: Snapshots, routes: Routes, choice: Choice) -> Parts:
         """What serves the calls."""
         options = self._options
-        forwarder = Forwarder(self.fleet, options.write)
+        forwarder = self.forwarder = Forwarder(self.fleet, options.write)
         preparation = Preparation(
             snapshots, routes, choice, WriterLeg(self.fleet, forwarder.send, forwarder.flush), options.search
         )

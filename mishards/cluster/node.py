@@ -206,7 +206,7 @@ class Node:
         before, self.health = self.health, health
         if health.state is not before.state:
             down = health.state is HealthState.DOWN
-            if down and self.claim is not None:
+            if down and self.elects:
                 self.claim = Claim(leading=False)
             self.trips += int(down)
             level = logging.WARNING if down else logging.INFO

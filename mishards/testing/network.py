@@ -23,6 +23,7 @@ _VERDICTS = frozenset(
     {
         RpcStatus.INVALID_ARGUMENT,
         RpcStatus.UNIMPLEMENTED,
+        RpcStatus.FAILED_PRECONDITION,
         RpcStatus.PERMISSION_DENIED,
         RpcStatus.UNAUTHENTICATED,
         RpcStatus.UNKNOWN,
