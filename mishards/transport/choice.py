@@ -8,7 +8,7 @@ from mishards.transport.api import Transport
 TRANSPORTS = ("h2", "grpcio")
 """Our own HTTP/2, and grpcio."""
 
-DEFAULT = "grpcio"
+DEFAULT = "h2"
 
 
 def transport_of(
