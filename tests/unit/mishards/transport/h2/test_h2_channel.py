@@ -26,7 +26,7 @@ from harness.h2_peer import (
 )
 from harness.h2_scripts import HEAD, answer, call, channel_to, echo, request_of, trailers
 from mishards.deadline import Deadline
-from mishards.errors import MishardsError, NodeError, NodeOverloaded, NodeTimeout, NodeUnavailable
+from mishards.errors import NodeError, NodeOverloaded, NodeTimeout, NodeUnavailable
 from mishards.testing.transport import within
 from mishards.transport.h2.channel import H2Channel
 from mishards.transport.h2.options import H2Options
@@ -237,41 +237,46 @@ async def test_an_answer_before_the_whole_request_ends_the_call_and_the_request(
     async with channel_to(script) as channel:
         with pytest.raises(NodeOverloaded):
             await call(channel, bytes(300_000))
+        assert await call(channel) == b"x"
     assert [reset.number for reset in resets] == [0]
 
 
 async def test_a_call_that_is_given_up_is_cancelled_at_the_server() -> None:
     async def script(peer: Peer) -> None:
+        stream, _, body = await request_of(peer)
+        peer.send(answer(peer, stream, body[5:]))
         stream, _, _ = await request_of(peer)
         reset = await peer.until(RST_STREAM, stream)
         assert reset.number == 8
         await echo(peer)
 
     async with channel_to(script) as channel:
-        with pytest.raises(MishardsError):
+        assert await call(channel) == b"x"
+        with pytest.raises(NodeTimeout):
             await call(channel, deadline=Deadline.after(0.2))
         assert await call(channel) == b"x"
 
 
 async def test_the_channel_says_its_limits_and_goodbye() -> None:
     seen: list[Frame] = []
-    done = asyncio.Event()
+    asked, done = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
-        first = await peer.next()
-        assert first is not None
-        seen.append(first)
         peer.send(settings())
-        seen.extend(await peer.rest())
+        while (found := await peer.next()) is not None:
+            seen.append(found)
+            if found.kind == DATA:
+                asked.set()
         done.set()
 
     async with server_of(script) as address:
         channel = H2Channel(address, H2Options())
-        with pytest.raises(NodeTimeout):
-            await call(channel, deadline=Deadline.after(0.3))
+        asking = asyncio.create_task(call(channel))
+        await within(asked)
         await channel.close()
         await within(done)
+        with pytest.raises(NodeUnavailable):
+            await asking
     assert dict(struct.iter_unpack(">HI", seen[0].payload)) == {2: 0, 4: 1 << 20, 5: 256 << 10, 6: 32 << 10}
-    assert [found.kind for found in seen][1] == WINDOW_UPDATE
-    assert seen[-1].kind == GOAWAY
-    assert SETTINGS in {found.kind for found in seen[1:]}
+    kinds = [found.kind for found in seen]
+    assert kinds == [SETTINGS, WINDOW_UPDATE, SETTINGS, HEADERS, DATA, GOAWAY]

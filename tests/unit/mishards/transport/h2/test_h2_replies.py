@@ -46,7 +46,7 @@ async def test_a_request_says_what_grpc_asks_for() -> None:
     async with channel_to(script) as channel:
         metadata = [("request_id", "7")]
         assert await channel.call("Search", b"abc", deadline=Deadline.never(), metadata=metadata) == message(b"abc")
-        await call(channel, deadline=Deadline.after(30))
+        await call(channel, deadline=Deadline.after(300))
         with pytest.raises(ValueError, match="cannot be sent"):
             await channel.call("Search", b"", deadline=soon(), metadata=[("a", "two\nlines")])
     assert seen[0] == {
@@ -61,7 +61,7 @@ async def test_a_request_says_what_grpc_asks_for() -> None:
     }
     said = timeout_of(seen[1]["grpc-timeout"].encode())
     assert said is not None
-    assert 20 < said < 30.3
+    assert 200 < said < 303
 
 
 ANSWERS = {

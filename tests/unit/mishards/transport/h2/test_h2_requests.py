@@ -103,13 +103,13 @@ async def test_a_call_has_the_text_metadata_and_nothing_of_the_protocol() -> Non
         seen.append(call)
         return b""
 
-    more = [("x-a", "1"), ("trace-bin", "AAA="), ("x-a", "2"), ("grpc-timeout", "20S"), ("user-agent", "raw")]
+    more = [("x-a", "1"), ("trace-bin", "AAA="), ("x-a", "2"), ("grpc-timeout", "200S"), ("user-agent", "raw")]
     async with client(handler) as peer:
         for stream in (1, 3):
             peer.send(peer.request(stream, b"", *more))
             await peer.reply(stream)
     assert [list(call.metadata) for call in seen] == [[("x-a", "1"), ("x-a", "2"), ("user-agent", "raw")]] * 2
-    assert all(10 < call.deadline.remaining() <= 20 for call in seen)
+    assert all(100 < call.deadline.remaining() <= 200 for call in seen)
 
 
 async def test_reply_metadata_comes_before_the_message_and_with_an_error() -> None:
