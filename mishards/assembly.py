@@ -157,22 +157,23 @@ class Router:
         self.metrics = registry_of([calls, self._state])
         self.explainer = Explainer(self.fleet, choice, self.cache, snapshots, routes)
         planner = Planner(Routes(routing, options.routing).placement, routes.replicas_of, holders.cold)
-        self._server, self._http = self._servers(handler, self._admin_parts(spreads, planner), guard)
+        self.admin = self._admin_parts(spreads, planner)
+        self._server, self._http = self._servers(handler, guard)
 
     def _admin_parts(self, spreads: Spreads, planner: Planner) -> admin.Parts:
         name, began = self._options.name or self._options.network.address, time.monotonic()
         seen = Sources(name, __version__, began, self.fleet, self.cache, self._watch, self.readiness, spreads)
-        memories, token = Memories(self.fleet), self._options.admin.token
-        return admin.Parts(seen, planner, self._traffic, self.slow, self.replicas, memories, token)
+        memories, enforced = Memories(self.fleet), self._options.security.enforced
+        return admin.Parts(seen, planner, self._traffic, self.slow, self.replicas, memories, enforced)
 
-    def _servers(self, handler: Handler, parts: admin.Parts, guard: Guard) -> tuple[Server, HttpServer | None]:
+    def _servers(self, handler: Handler, guard: Guard) -> tuple[Server, HttpServer | None]:
         network, limit = self._options.network, self._options.admission.max_message_bytes
         options = ServerOptions(network.address, max_message_bytes=limit, reuse_port=network.reuse_port)
         server = self._edges.transport.server(handler, options)
         if not network.http_address:
             return server, None
         own = [*router_routes(self.readiness, self.explainer), metrics_route(self.metrics, self._state.prepare)]
-        pages = [page_route(), *guarded([*own, *admin.admin_routes(parts, handler)], guard)]
+        pages = [page_route(), *guarded([*own, *admin.admin_routes(self.admin, handler)], guard)]
         app = application([*pages, *api_routes(handler, limit)])
         return server, HttpServer(app, network.http_address, http_tls(self._options.tls, self._options.security))
 

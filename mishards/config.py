@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mishards.admin.options import AdminOptions
 from mishards.cluster.health import HealthOptions
 from mishards.command.forward import WriteOptions
 from mishards.logs.options import LogOptions
@@ -72,7 +71,6 @@ class RouterOptions:
     write: WriteOptions = field(default_factory=WriteOptions)
     health: HealthOptions = field(default_factory=HealthOptions)
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
-    admin: AdminOptions = field(default_factory=AdminOptions)
     log: LogOptions = field(default_factory=LogOptions)
     tracing: TracingOptions = field(default_factory=TracingOptions)
     tls: TlsOptions = field(default_factory=TlsOptions)

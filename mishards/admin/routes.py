@@ -50,7 +50,8 @@ class Parts:
     slow: SlowSearches
     replicas: Replicas
     memories: Memories
-    token: str
+    access_controlled: bool
+    """Has the caller of a route been asked who it is, and may do what it asks for?"""
 
 
 def admin_routes(parts: Parts, handler: Handler) -> list[Route]:
@@ -171,7 +172,7 @@ class _Admin:
         return rest or tuple(Owner(node.name, node.weight, node.zone) for node in writers if node.name != leaves)
 
     def _check_may_write(self, exchange: Exchange) -> None:
-        check_may_write(exchange.headers, exchange.client_host, self._parts.token)
+        check_may_write(exchange.headers, exchange.client_host, access_controlled=self._parts.access_controlled)
 
     def _changed(self, exchange: Exchange) -> Node:
         self._check_may_write(exchange)

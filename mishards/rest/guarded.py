@@ -17,12 +17,14 @@ PEER_NAMES = "mishards.peer_names"
 """In the scope of a request: the names in the client's certificate."""
 
 _READS = frozenset({"GET", "HEAD"})
+_CHANGE = "/change"
 
 
 def guarded(routes: Sequence[Route], guard: Guard) -> list[Route]:
     """The routes, each of which asks the guard before it shows something; its no is answered in JSON.
 
-    Those that change something are not its matter: they ask for a token of their own.
+    What changes something is asked for as a path of its own, ``/change`` and the path: only admins may, unless a list
+    of what a role may says ``http:/change/…``.
     """
     for route in routes:
         route.app = _Guarded(route.app, route.path, guard)
@@ -39,8 +41,8 @@ class _Guarded:
         app, request = self._app, Request(scope)
         presented, names = request.headers.get(AUTHORIZATION), scope.get(PEER_NAMES, ())
         try:
-            if request.method in _READS:
-                self._guard.check_page(self._path, presented, names)
+            path = self._path if request.method in _READS else f"{_CHANGE}{self._path}"
+            self._guard.check_page(path, presented, names)
         except MishardsError as error:
             status, code, message = refusal(error)
             app = ok({"message": message, "code": code}, status)
