@@ -17,7 +17,7 @@ TEST_WORKERS ?= 2
 PYTEST_FLAGS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up test lint format protos wheel bench clean
+.PHONY: help up cluster test lint format protos wheel bench clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -25,6 +25,10 @@ help: ## list the targets
 up: $(VENV)/installed ## install, then run a local cluster with sample data until Ctrl-C
 	@exec $(BIN)/mishards local --dir ./milvus-data --port $(PORT) --http-port $(HTTP_PORT) \
 		--readonly 2 --routers 1 --sample
+
+cluster: $(VENV)/installed-dev ## run the full cluster until Ctrl-C: ZooKeeper, MariaDB, 5 nodes, 2 routers, nginx
+	@scripts/install-test-servers
+	@PYTHONPATH=tests exec $(BIN)/python scripts/run_cluster.py
 
 test: $(VENV)/installed-dev ## install what tests need, then run all of them (TESTS=tests/unit runs a part)
 	@scripts/install-test-servers

@@ -27,10 +27,10 @@ class Prometheus(Program):
 
     def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], rules: Path | None = None) -> None:
         """Describe a server that keeps its data in ``folder``; ``jobs`` are its targets, by the name of the job."""
-        address = f"127.0.0.1:{free_port()}"
-        self._http = httpx.Client(base_url=f"http://{address}", timeout=10)
-        configuration = folder / "prometheus.yml"
-        configuration.write_text(
+        self.address = f"127.0.0.1:{free_port()}"
+        self._http = httpx.Client(base_url=f"http://{self.address}", timeout=10)
+        self._configuration = folder / "prometheus.yml"
+        self.configure(
             json.dumps(
                 {
                     "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -40,14 +40,13 @@ class Prometheus(Program):
                         for name, targets in jobs.items()
                     ],
                 }
-            ),
-            encoding="utf-8",
+            )
         )
         command = [
             find_program("prometheus") or "prometheus",
-            f"--config.file={configuration}",
+            f"--config.file={self._configuration}",
             f"--storage.tsdb.path={folder / 'prometheus'}",
-            f"--web.listen-address={address}",
+            f"--web.listen-address={self.address}",
         ]
         super().__init__("prometheus", command, folder)
 
@@ -56,6 +55,10 @@ class Prometheus(Program):
         """Return what is not installed, or nothing."""
         both = find_program("prometheus") and find_program("promtool")
         return "" if both else "Prometheus is not installed (Debian: prometheus)"
+
+    def configure(self, text: str) -> None:
+        """Have it start with another configuration."""
+        self._configuration.write_text(text, encoding="utf-8")
 
     def launch(self) -> None:
         """Start it and wait until it says that it is ready."""
