@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable
 from struct import Struct
 
@@ -34,6 +33,7 @@ from mishards.transport.h2.options import H2Options
 from mishards.transport.h2.outcome import failure, failure_of_reset
 from mishards.transport.h2.stream import Stream
 from mishards.transport.h2.timers import Deadlines
+from mishards.transport.h2.turns import Turns
 
 _DATA_AND_PREFIX = Struct(">HBBBI BI")
 
@@ -72,14 +72,14 @@ class CallingConnection(Connection[CallStream]):
         self.ready: asyncio.Future[None] = self.loop.create_future()
         """Done once calls can be made; fails when that will never be."""
         self.replies = 0
-        """Calls that got an answer, whatever it was."""
+        """Calls that ended on it, in whatever way but by its own end."""
         self._deadlines = deadlines
         self._lost = lost
         self._heads = HeaderDecoder(parsed_reply, options.max_header_bytes)
         self._next_id = 1
         self._leaving = False
         self._max_streams = MAX_STREAM_ID
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turns = Turns(self._room)
         self._keepalive = Keepalive(self)
 
     # --- the connection ---
@@ -101,17 +101,15 @@ class CallingConnection(Connection[CallStream]):
 
     async def slot(self, deadline: Deadline) -> None:
         """Wait until a call may be made, or the connection is of no use, or the time is up."""
-        waiter: asyncio.Future[None] = self.loop.create_future()
-        self._waiting.append(waiter)
-        try:
-            await asyncio.wait((waiter,), timeout=deadline.timeout())
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+        await self._turns.wait(deadline)
+
+    def _room(self) -> int:
+        """How many more calls may be made; all may look for another connection when none can be made on this one."""
+        return self._max_streams - len(self.streams) if self.usable else MAX_STREAM_ID
 
     def settings_changed(self, values: dict[int, int]) -> None:
         self._max_streams = values.get(Setting.MAX_CONCURRENT_STREAMS, self._max_streams)
-        self._let_in()
+        self._turns.wake()
         if not self.ready.done():
             self.ready.set_result(None)
 
@@ -126,7 +124,7 @@ class CallingConnection(Connection[CallStream]):
         message = f"it takes no more calls: {text or ErrorCode.NO_ERROR.name}"
         for stream in [stream for stream in self.streams.values() if stream.id > last_stream_id]:
             self._end_with(stream, NodeUnavailable(self.address, message, sent=False))
-        self._let_in()
+        self._turns.wake()
         self._close_if_done()
 
     def all_broken(self, reason: str) -> None:
@@ -137,17 +135,8 @@ class CallingConnection(Connection[CallStream]):
         self.streams.clear()
         for stream in streams:
             self._settle(stream, NodeUnavailable(self.address, reason, sent=stream.sent))
-        self._let_in()
+        self._turns.wake()
         self._lost(self)
-
-    def _let_in(self) -> None:
-        """Wake those who wait to make a call, as many as may."""
-        free = len(self._waiting) if not self.usable else self._max_streams - len(self.streams)
-        while self._waiting and free > 0:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                free -= 1
 
     def _close_if_done(self) -> None:
         if self._leaving and not self.streams and not self.closed:
@@ -265,7 +254,6 @@ class CallingConnection(Connection[CallStream]):
     def _stream_over(self) -> None:
         self.replies += 1
         self.earn()
-        if self._waiting:
-            self._let_in()
+        self._turns.wake()
         if self._leaving:
             self._close_if_done()

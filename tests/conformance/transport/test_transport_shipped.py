@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mishards.testing.transport import CallSuite, ConnectionSuite
+from mishards.testing.transport import CallSuite
+from mishards.testing.transport_connections import ConnectionSuite
 from mishards.transport.api import Transport
 from mishards.transport.grpcio import GrpcioTransport
 from mishards.transport.h2.transport import H2Transport

@@ -12,6 +12,7 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mishards.deadline import Deadline
 from mishards.errors import NodeFault, NodeRejected, RpcStatus
 from mishards.transport.h2 import headers
 from mishards.transport.h2.flow import Allowance, Reservations
@@ -29,6 +30,7 @@ from mishards.transport.h2.message import Message, MessageFault
 from mishards.transport.h2.outbox import MAX_PROVOKED_BYTES, Outbox
 from mishards.transport.h2.outcome import failure
 from mishards.transport.h2.timers import Deadlines
+from mishards.transport.h2.turns import Turns
 
 NAMES = st.sampled_from([b"a", b"request_id", b"grpc-timeout", b"x" * 200])
 VALUES = st.binary(max_size=300)
@@ -247,3 +249,41 @@ async def test_many_deadlines_far_away_need_few_timers() -> None:
     assert all(0 <= key - (now + 60 + number / 1000) <= 60 / 32 for number, key in enumerate(keys))
     assert not math.isinf(max(keys))
     deadlines.close()
+
+
+# --- turns ---
+
+
+async def test_turns_are_taken_in_order_as_there_is_room() -> None:
+    room, came = [0], list[int]()
+    turns = Turns(lambda: room[0])
+
+    async def wait(number: int) -> None:
+        await turns.wait(Deadline.after(30))
+        came.append(number)
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(4)]
+    await asyncio.sleep(0)
+    turns.wake()
+    room[0] = 2
+    turns.wake()
+    await asyncio.gather(*tasks[:2])
+    assert came == [0, 1]
+    room[0] = 10
+    turns.wake()
+    await asyncio.gather(*tasks)
+    assert came == [0, 1, 2, 3]
+
+
+async def test_a_turn_that_is_not_taken_is_the_next_ones() -> None:
+    turns = Turns(lambda: 1)
+    first, late, last = (
+        asyncio.create_task(turns.wait(deadline))
+        for deadline in (Deadline.after(30), Deadline.after(0), Deadline.never())
+    )
+    await asyncio.sleep(0)
+    await late
+    turns.wake()
+    first.cancel()
+    await asyncio.wait_for(last, 30)
+    assert first.cancelled()
