@@ -1,4 +1,4 @@
-"""What a call must be in every transport; subclass and say how yours is made. Needs pytest-asyncio in automatic mode."""
+"""What a call must be in every transport; subclass and say how yours is made. Needs pytest-asyncio in auto mode."""
 
 # ruff: noqa: S101 - a suite asserts
 
