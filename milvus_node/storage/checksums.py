@@ -44,7 +44,11 @@ class Checksum:
     @classmethod
     def parse(cls, content: bytes) -> Checksum:
         """Read a sum file's content; ValueError when it is none."""
-        match json.loads(content):
+        try:
+            fields = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
+        match fields:
             case {"size": int(size), "crc32": str(crc32), "modified_ns": int(modified_ns)}:
                 return cls(size, int(crc32, 16), modified_ns)
             case {"size": int(size), "crc32": str(crc32)}:

@@ -25,7 +25,7 @@ class Claim:
         try:
             fields = json.loads(answer)
             return cls(bool(fields["leading"]), int(fields["epoch"]), str(fields["leader"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, OverflowError, RecursionError, KeyError, TypeError):
             return None
 
 

@@ -218,7 +218,7 @@ def _capabilities(answer: str) -> frozenset[str]:
     """The extensions a node says it has; a Milvus server answers no JSON object, and so has none."""
     try:
         listed = json.loads(answer)["capabilities"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return frozenset()
     return frozenset(str(item) for item in listed) if isinstance(listed, list) else frozenset()
 

@@ -44,7 +44,7 @@ def decode(raw: bytes, source: str) -> NodeRecord:
             state=NodeState(fields.get("state", NodeState.READY.value)),
             capabilities=frozenset(_text(item) for item in fields.get("capabilities", ())),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, OverflowError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise BadNodeRecord(f"{source} is no record of a node: {error!r}") from error
 
 

@@ -125,5 +125,5 @@ def decode(text: str) -> Candidate | None:
     try:
         fields = json.loads(text)
         return Candidate(str(fields["name"]), str(fields["address"]))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
         raise ElectionError(f"{text[:200]!r} is no record of a leader; is the place used by something else?") from error
