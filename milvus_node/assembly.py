@@ -116,7 +116,10 @@ class Node:
 
     def warnings(self) -> list[str]:
         """What is wrong although calls are served."""
-        return self._layout.damaged.texts
+        candidacy, found = self._candidacy, []
+        if candidacy is not None and candidacy.term is None:
+            found.append(f"this node stands by; who leads: {candidacy.leader or 'not known'}")
+        return [*found, *self._layout.damaged.texts]
 
     def _watched(self, access_log: AccessLog) -> metrics.Parts:
         return metrics.Parts(
@@ -210,6 +213,11 @@ class Node:
                 leading,
             ),
         )
+
+    def hand_over(self) -> None:
+        """Lead no more: finish the writes under way, flush, and let another node lead. Reads go on."""
+        if self._candidacy is not None:
+            self._candidacy.stop(self._options.drain_s)
 
     def close(self) -> None:
         """Flush what is buffered, stop the background work, free the folder; after the server has stopped.

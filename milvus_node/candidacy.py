@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from milvus_node.service.pools import Share
 from milvus_node.service.searches import SearchCalls
@@ -46,6 +47,11 @@ class Candidacy:
         self._failure: BaseException | None = None
         self._term: Term | None = None
         self._dropped: list[Term] = []
+        self._has_looked = False
+        self._patience_s = 0.0
+        self._under_way = 0
+        self._ended = threading.Condition()
+        """A write has; its lock is the count's."""
         self._thread = threading.Thread(target=self._run, name="candidacy", daemon=True)
 
     @property
@@ -57,7 +63,7 @@ class Candidacy:
     @property
     def leader(self) -> str:
         """Who leads, for people; empty where that is not known."""
-        return str(self._elector.leader or "")
+        return str(self._elector.leader or "") if self._has_looked else ""
 
     @property
     def is_idle(self) -> bool:
@@ -75,8 +81,9 @@ class Candidacy:
         if self._failure is not None:
             raise self._failure
 
-    def stop(self) -> None:
-        """Finish the term, if any, and resign; the server takes no calls any more."""
+    def stop(self, patience_s: float = 0.0) -> None:
+        """Take no write any more, wait so long for those under way, finish the term, and resign. May be repeated."""
+        self._patience_s = patience_s
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
@@ -89,7 +96,10 @@ class Candidacy:
             NotLeader: another node leads, or none; nothing was done.
             LeadershipLost: this node ceased to lead; the write may be done or not.
         """
-        term = self._led(method)
+        with self._counted():
+            return self._served(self._led(method), method, call)
+
+    def _served(self, term: Term, method: str, call: Call) -> bytes:
         try:
             reply = term.calls[method](call)
         except Fenced as error:
@@ -109,6 +119,17 @@ class Candidacy:
         term.prove()
         return reply
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._ended:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._under_way -= 1
+                self._ended.notify_all()
+
     def _led(self, method: str) -> Term:
         """The term of this node, in which nothing of the call has been done yet."""
         term = self._term
@@ -126,7 +147,7 @@ class Candidacy:
         while not self._stopping.is_set():
             try:
                 leadership = self._elector.attempt()
-                complained = False
+                complained, self._has_looked = False, True
             except ElectionError as error:
                 if not complained:
                     log.warning("no election: %s", error)
@@ -159,9 +180,11 @@ class Candidacy:
         self._settled.set()
         while not (self._stopping.is_set() or term.is_fenced or leadership.wait_lost(_LOOK_S)):
             pass
-        self._term = None
+        self._term, self._has_looked = None, False
         self._on_change(False)
         if self._stopping.is_set() and term.is_proven:
+            with self._ended:
+                self._ended.wait_for(lambda: not self._under_way, self._patience_s)
             term.finish()
         else:
             log.warning("leading no more epoch=%d", term.epoch)

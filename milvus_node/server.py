@@ -61,6 +61,7 @@ async def run(options: NodeOptions) -> None:
             print(f"ready {addresses[0]}", flush=True)  # noqa: T201 - the line that a supervisor waits for
             log.info("serving role=%s address=%s", options.role.value, addresses[0])
             await part.take_part(stopping)
+            await asyncio.to_thread(node.hand_over)  # a standby takes writes while this node ends what it has
         finally:
             await asyncio.gather(*(server.stop(options.drain_s) for server in servers))
             await part.leave()

@@ -171,10 +171,30 @@ def test_a_standby_leads_again_without_a_restart(pair: Pair) -> None:
     answer = ok(second.Cmd(cmd="mishards leader")).string_reply
     assert '"leading": false' in answer
     assert first.node._options.address in answer
-    first.node.close()
+    assert second.node.warnings() == [f"this node stands by; who leads: {first.node._options.address}"]
+    first.node.hand_over()
     eventually(lambda: leads(second), WAIT_S, "the standby leads")
     second.insert(floats(7), [7])
     assert stored(second) == Counter(range(1, 8))
+    assert list(ok(first.search(floats(7), 1)).ids) == [7]  # it still reads
+    with pytest.raises(NotLeader, match=r"this writable node stands by$"):
+        first.Flush()
+
+
+def test_handing_over_waits_for_the_writes_under_way(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert: Callable[..., Any] = RowWriter.insert
+    handing_over: list[threading.Thread] = []
+
+    def slow(*arguments: Any) -> Any:
+        handing_over.append(threading.Thread(target=pair.first.node.hand_over))
+        handing_over[0].start()
+        eventually(lambda: not leads(pair.first), WAIT_S, "it takes no more writes")
+        return insert(*arguments)
+
+    monkeypatch.setattr(RowWriter, "insert", slow)
+    ok(pair.first.Insert(collection_name="words", row_record_array=records(floats(6)), row_id_array=[6]))
+    handing_over[0].join(WAIT_S)
+    assert stored(pair.first) == Counter(range(1, 7))
 
 
 def test_a_lease_that_was_late_but_not_taken_goes_on(pair: Pair) -> None:
