@@ -40,18 +40,18 @@ def rows_of(ids: list[int]) -> Any:
 class Cluster:
     """Two writable nodes, one read-only node and a router; close it in the end."""
 
-    def __init__(self, folder: Path, *, election: Mapping[str, object], metadata: str = "") -> None:
-        """``election`` is that section of the writable nodes' configuration."""
+    def __init__(self, folder: Path, *elections: Mapping[str, object], metadata: str = "") -> None:
+        """``elections`` are that section of the configuration of the first writable node, and of the second."""
         (folder / "data").mkdir()
-        configuration = folder / "writable.yaml"
-        configuration.write_text(json.dumps({"election": dict(election)}), encoding="utf-8")
         self.metadata = metadata or f"sqlite:///{folder / 'data' / 'meta.sqlite'}"
         flags = ["--metadata", self.metadata]
         self.data = folder / "data"
         self._open = contextlib.ExitStack()
         self.writables = [
-            self._open.enter_context(node(folder, name=name, flags=[*flags, "--config", str(configuration)]))
-            for name in ("w1", "w2")
+            self._open.enter_context(
+                node(folder, name=name, flags=[*flags, "--config", _configured(folder, name, own)])
+            )
+            for name, own in zip(("w1", "w2"), elections, strict=True)
         ]
         self.reader = self._open.enter_context(node(folder, role="readonly", name="reader", flags=flags))
         try:
@@ -85,11 +85,28 @@ class Cluster:
 
         return by_address[eventually(name, 30, "a writable node leads")]
 
+    def other(self, server: Server) -> Server:
+        """The other writable node."""
+        return next(found for found in self.writables if found is not server)
+
     def claim(self, server: Server) -> dict[str, Any]:
         """What a writable node says of its leading."""
         with Rpc(server.address) as rpc:
             said: dict[str, Any] = json.loads(rpc.call("Cmd", cmd="mishards leader").string_reply)
         return said
+
+    def agreed(self) -> tuple[Server, Server]:
+        """The leader and the standby, once both say the same."""
+
+        def found() -> tuple[Server, ...]:
+            first, second = self.writables
+            said = [self.claim(first), self.claim(second)]
+            if said[0]["leading"] == said[1]["leading"] or said[0]["leader"] != said[1]["leader"]:
+                return ()
+            return (first, second) if said[0]["leading"] else (second, first)
+
+        leader, standby = eventually(found, 60, "one leads, and both know which")
+        return leader, standby
 
     def create(self) -> None:
         """Make the collection, with the known row in a segment."""
@@ -133,6 +150,12 @@ class Cluster:
                 return False
             connection.rollback()
             return True
+
+
+def _configured(folder: Path, name: str, election: Mapping[str, object]) -> str:
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps({"election": dict(election)}), encoding="utf-8")
+    return str(path)
 
 
 class Stream:
