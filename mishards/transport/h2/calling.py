@@ -181,6 +181,9 @@ class CallingConnection(Connection[CallStream]):
 
     # --- replies in ---
 
+    def stray(self) -> None:
+        """A reply to a call that was given up: no fault of the peer's."""
+
     def headers_arrived(self, stream_id: int, block: bytes, ended: bool) -> None:
         if not self.greeted:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
@@ -188,10 +191,8 @@ class CallingConnection(Connection[CallStream]):
         stream = self.streams.get(stream_id)
         if stream is None:
             if self.is_idle(stream_id):
-                raise ConnectionFault(
-                    ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}, which nobody has opened"
-                )
-            self.nuisance()
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}, which is idle")
+            self.stray()
         elif ended:
             stream.ended = True
             self._finish(stream, head)
@@ -199,10 +200,8 @@ class CallingConnection(Connection[CallStream]):
             self.reset(stream, ErrorCode.PROTOCOL_ERROR)
         elif 100 <= head.http < 200:
             self.nuisance()
-        elif head.status < 0 and not (
-            head.http == 200 and head.grpc
-        ):  # the page of a proxy; what follows is no message
-            self.give_up(stream, failure(self.address, head, None))
+        elif head.status < 0 and (head.http != 200 or not head.grpc):
+            self.give_up(stream, failure(self.address, head, None))  # a proxy's page: what follows is no message
         else:
             stream.head = head
 

@@ -125,6 +125,6 @@ class Connection(Controlled[S]):
         elif self.is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"DATA on stream {stream_id}, which nobody has opened")
         else:
-            self.nuisance()
+            self.stray()
             if not self.was_reset(stream_id):
                 self.send_reset(stream_id, ErrorCode.STREAM_CLOSED)

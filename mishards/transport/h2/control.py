@@ -99,6 +99,10 @@ class Controlled(Link, Generic[S]):
         if not self._allowance.spend(self.loop.time()):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames of no use")
 
+    def stray(self) -> None:
+        """Count a frame of a stream that is over."""
+        self.nuisance()
+
     # --- frames ---
 
     def control_arrived(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:

@@ -188,10 +188,14 @@ class Handling(Connection[ServedStream]):
         """The deadline of a stream passed."""
         if self.streams.get(stream.id) is not stream:
             return
+        self.end(stream, Answer(status=RpcStatus.DEADLINE_EXCEEDED, message="the deadline passed"))
+
+    def end(self, stream: ServedStream, answer: Answer) -> None:
+        """End a stream as ``answer`` does, or by a reset when a part of its reply is on its way."""
         if stream.outgoing is not None:
             self.reset(stream, ErrorCode.CANCEL)
         else:
-            self.answer(stream, Answer(status=RpcStatus.DEADLINE_EXCEEDED, message="the deadline passed"))
+            self.answer(stream, answer)
 
     def _over(self, stream: ServedStream) -> None:
         self.forget(stream)

@@ -112,7 +112,7 @@ class ServedConnection(Handling):
         self._refusing = True
         self.outbox.write(frames.goaway(self._newest, ErrorCode.NO_ERROR))
         for stream in list(self.streams.values()):
-            self.answer(stream, Answer(status=RpcStatus.UNAVAILABLE, message="the server is stopping"))
+            self.end(stream, Answer(status=RpcStatus.UNAVAILABLE, message="the server is stopping"))
         self.part("the server is stopping")
 
     # --- requests ---

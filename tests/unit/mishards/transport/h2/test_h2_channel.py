@@ -28,6 +28,7 @@ from harness.h2_scripts import HEAD, answer, call, channel_to, echo, request_of,
 from mishards.deadline import Deadline
 from mishards.errors import NodeError, NodeOverloaded, NodeTimeout, NodeUnavailable
 from mishards.testing.transport import within
+from mishards.transport.h2 import control
 from mishards.transport.h2.channel import H2Channel
 from mishards.transport.h2.options import H2Options
 
@@ -254,6 +255,29 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_server() -> None:
         assert await call(channel) == b"x"
         with pytest.raises(NodeTimeout):
             await call(channel, deadline=Deadline.after(0.2))
+        assert await call(channel) == b"x"
+
+
+async def test_late_replies_to_calls_that_were_given_up_are_no_offence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_NUISANCES", 3.0)
+    monkeypatch.setattr(control, "_NUISANCES_PER_S", 0.0)
+    asked = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        for _ in range(10):
+            stream, _, body = await request_of(peer)
+            asked.set()
+            await peer.until(RST_STREAM, stream)
+            peer.send(answer(peer, stream, body[5:]))
+        await echo(peer)
+
+    async with channel_to(script) as channel:
+        for _ in range(10):
+            calling = asyncio.create_task(call(channel))
+            await within(asked)
+            asked.clear()
+            calling.cancel()
+            await asyncio.wait((calling,))
         assert await call(channel) == b"x"
 
 

@@ -249,6 +249,17 @@ async def test_calls_that_are_cut_hear_why() -> None:
     assert held.cancelled.is_set()
 
 
+async def test_a_reply_that_is_cut_in_its_middle_is_reset() -> None:
+    server = H2Transport().server(big, ANY)
+    async with client_of(await server.start()) as peer:
+        peer.send(peer.request(1, b""))
+        await data_of(peer, 1, 65_535)
+        await server.stop(0)
+        found = await peer.rest()
+    assert [frame_.number for frame_ in found if frame_.kind == RST_STREAM] == [8]
+    assert HEADERS not in {frame_.kind for frame_ in found}
+
+
 async def test_the_server_says_its_limits() -> None:
     h2 = H2Transport(H2Options(max_streams=7))
     async with serving(h2, echo, ANY) as channel, client_of(channel.address, greet=False) as peer:
