@@ -54,7 +54,7 @@ _STATUSES: Mapping[RpcStatus, HTTPStatus] = {
     RpcStatus.UNKNOWN: HTTPStatus.BAD_REQUEST,  # the protocol's status of parameters that are not JSON
     RpcStatus.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
     RpcStatus.OUT_OF_RANGE: HTTPStatus.BAD_REQUEST,
-    RpcStatus.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
+    RpcStatus.FAILED_PRECONDITION: HTTPStatus.SERVICE_UNAVAILABLE,  # a writable node that does not lead
     RpcStatus.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     RpcStatus.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
     RpcStatus.NOT_FOUND: HTTPStatus.NOT_FOUND,
