@@ -7,6 +7,7 @@ The protocol: JSON messages that end with a zero byte, our commands on the brows
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -32,6 +33,15 @@ def find_chromium() -> Path | None:
     return find_program("chromium") or find_program("chromium-browser") or find_program("google-chrome")
 
 
+def _pipe() -> tuple[int, int]:
+    """A pipe whose descriptors are none of the numbers to which they will be moved."""
+    ends = os.pipe()
+    read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
+    for end in ends:
+        os.close(end)
+    return read, write
+
+
 @dataclass(frozen=True)
 class View:
     """What the page is looked at with. Sizes in CSS pixels."""
@@ -46,11 +56,11 @@ class Browser:
 
     def __init__(self, program: Path, folder: Path) -> None:
         """Start it; its profile and its log go to ``folder``."""
-        commands_read, self._commands = os.pipe()
-        self._answers, answers_write = os.pipe()
+        commands_read, self._commands = _pipe()
+        self._answers, answers_write = _pipe()
         # The shell moves our descriptors to the numbers that the browser expects.
         script = f'exec "$0" "$@" 3<&{commands_read} 4>&{answers_write}'
-        command = ["sh", "-c", script, str(program), f"--user-data-dir={folder / 'profile'}", *_FLAGS]
+        command = ["bash", "-c", script, str(program), f"--user-data-dir={folder / 'profile'}", *_FLAGS]
         with (folder / "chromium.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, pass_fds=(commands_read, answers_write), stdout=log, stderr=log, start_new_session=True
