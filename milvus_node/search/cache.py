@@ -1,7 +1,8 @@
 """Segments in memory, bounded in bytes.
 
 Invariants: a segment is loaded once however many ask for it at the same time; what is in use is never evicted; least
-recently used goes first. An entry is known by its file, segment and table: row ids of the catalog may be given twice.
+recently used goes first; a load begins when its segment fits beside what is in use or being loaded, or when nothing is.
+An entry is known by its file, segment and table: row ids of the catalog may be given twice.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ Load = Callable[[Collection, Segment], LoadedSegment]
 Away = Callable[[], AbstractContextManager[None]]
 
 _LONGEST_WAIT_S = 600.0
+_BYTES_BESIDE_VECTORS = 16
+"""Of each row: its id, and what an index notes of it."""
 _NEVER = Deadline.never()
 
 
@@ -34,9 +37,11 @@ def key_of(segment: Segment) -> Key:
 
 @dataclass(slots=True)
 class _Entry:
+    """``nbytes`` is what the segment will take, about, until it is loaded."""
+
     loaded: Future[LoadedSegment]
+    nbytes: int
     pins: int = 0
-    nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class SegmentCache:
         self._away = away
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._nbytes = 0
         self._hits = self._loads = self._evictions = 0
@@ -67,26 +73,18 @@ class SegmentCache:
     def hold(self, collection: Collection, segment: Segment, deadline: Deadline = _NEVER) -> Iterator[LoadedSegment]:
         """The segment in memory, pinned until the block ends.
 
+        To be held one at a time: whoever waits for room must not be in another's way.
+
         Raises:
-            DeadlineExceeded: someone else's load of it, which goes on, took too long.
+            DeadlineExceeded: there was no room, or someone else's load of it, which goes on, took too long.
             StorageError: it cannot be loaded; everyone who waited for the same load gets the same error, the next one
                 tries again.
         """
-        key = key_of(segment)
-        with self._lock:
-            entry = self._entries.get(key)
-            mine = entry is None
-            if entry is None:
-                entry = self._entries[key] = _Entry(Future())
-                self._loads += 1
-            else:
-                self._hits += 1
-            entry.pins += 1
-            self._entries.move_to_end(key)
+        entry, mine = self._pinned(segment, deadline.earlier(_LONGEST_WAIT_S))
         try:
             if mine:
                 with self._away():
-                    self._fill(key, entry, collection, segment)
+                    self._fill(entry, collection, segment)
             elif not entry.loaded.done():
                 with self._away():
                     _wait(entry, segment, deadline.earlier(_LONGEST_WAIT_S))
@@ -94,31 +92,69 @@ class SegmentCache:
         finally:
             with self._lock:
                 entry.pins -= 1
-                self._shrink()
+                self._shrink(0)
+                self._room.notify_all()
 
-    def _fill(self, key: Key, entry: _Entry, collection: Collection, segment: Segment) -> None:
+    def _pinned(self, segment: Segment, deadline: Deadline) -> tuple[_Entry, bool]:
+        """The segment's entry, and whether it is new, so that the caller has to fill it."""
+        with self._lock:
+            found = self._pin(segment)
+        if found is not None:
+            return found
+        with self._away(), self._lock:
+            while (found := self._pin(segment)) is None:
+                if not self._room.wait(deadline.timeout()):
+                    raise DeadlineExceeded(
+                        f"there was no room for segment {segment.segment_id} of table {segment.table_id} beside the "
+                        f"segments in use; enlarge cache.cache_size_bytes, now {self._capacity_bytes}"
+                    )
+            return found
+
+    def _pin(self, segment: Segment) -> tuple[_Entry, bool] | None:
+        """The same, or None where there is no room for it yet; under the lock."""
+        key = key_of(segment)
+        entry = self._entries.get(key)
+        is_new = entry is None
+        if entry is None:
+            nbytes = segment.file.file_size + _BYTES_BESIDE_VECTORS * segment.rows
+            self._shrink(nbytes)
+            if self._entries and self._nbytes + nbytes > self._capacity_bytes:
+                return None
+            entry = self._entries[key] = _Entry(Future(), nbytes)
+            self._nbytes += nbytes
+            self._loads += 1
+        else:
+            self._hits += 1
+        entry.pins += 1
+        self._entries.move_to_end(key)
+        return entry, is_new
+
+    def _fill(self, entry: _Entry, collection: Collection, segment: Segment) -> None:
+        key = key_of(segment)
         try:
             loaded = self._load(collection, segment)
         except BaseException as error:  # noqa: BLE001 - handed to everyone who waits for this load, the caller included
             with self._lock:
                 if self._entries.get(key) is entry:
-                    del self._entries[key]
+                    self._nbytes -= self._entries.pop(key).nbytes
             entry.loaded.set_exception(error)
             return
         with self._lock:
             if self._entries.get(key) is entry:
+                self._nbytes += loaded.nbytes - entry.nbytes
                 entry.nbytes = loaded.nbytes
-                self._nbytes += entry.nbytes
-                self._shrink()
+                self._shrink(0)
         entry.loaded.set_result(loaded)
 
-    def _shrink(self) -> None:
-        if self._nbytes <= self._capacity_bytes:
+    def _shrink(self, wanted: int) -> None:
+        """Evict until ``wanted`` bytes more fit, as far as that goes; under the lock."""
+        most = self._capacity_bytes - wanted
+        if self._nbytes <= most:
             return
         for key, entry in list(self._entries.items()):
             if entry.pins == 0:
                 self._remove(key)
-                if self._nbytes <= self._capacity_bytes:
+                if self._nbytes <= most:
                     return
 
     def _remove(self, key: Key) -> None:
@@ -130,6 +166,7 @@ class SegmentCache:
         with self._lock:
             for key in keys & self._entries.keys():
                 self._remove(key)
+            self._room.notify_all()
 
     def retain(self, keys: set[Key]) -> None:
         """Forget everything but these."""
@@ -142,7 +179,8 @@ class SegmentCache:
         """Keep at most this much from now on."""
         with self._lock:
             self._capacity_bytes = capacity_bytes
-            self._shrink()
+            self._shrink(0)
+            self._room.notify_all()
 
     @property
     def usage(self) -> CacheUsage:

@@ -82,8 +82,8 @@ def test_memory_stays_within_the_cache_while_every_answer_is_right(
     seen: list[int] = []
 
     class Watched(SegmentCache):
-        def _shrink(self) -> None:
-            super()._shrink()
+        def _shrink(self, wanted: int) -> None:
+            super()._shrink(wanted)
             seen.append(self._nbytes)
 
     monkeypatch.setattr(assembly, "SegmentCache", Watched)

@@ -26,7 +26,7 @@ ANY = cast("Collection", None)
 
 def segment(name: str, size: int = 10, *, file_id: str = "", row: int = 1) -> Segment:
     """A segment that takes ``size`` bytes in memory."""
-    file = FileRecord(row, "words", name, 1, file_id or name, FileType.RAW, size, 1, 1, 1, -1, 0)
+    file = FileRecord(row, "words", name, 1, file_id or name, FileType.RAW, size, 0, 1, 1, -1, 0)
     return Segment(name, "words", file, None)
 
 
@@ -155,15 +155,47 @@ def test_the_least_recently_used_goes_first(loader: Loader) -> None:
     assert cache.usage.evictions == 2
 
 
-def test_what_is_in_use_is_never_evicted(loader: Loader) -> None:
+def assert_no_room(cache: SegmentCache, wanted: Segment) -> None:
+    refused = rf"no room for segment {wanted.segment_id} .*, now {cache.capacity_bytes}$"
+    with pytest.raises(DeadlineExceeded, match=refused), cache.hold(ANY, wanted, Deadline.after(0.05)):
+        pass
+
+
+def test_what_is_in_use_is_not_evicted_and_a_load_that_does_not_fit_beside_it_waits(loader: Loader) -> None:
     cache = SegmentCache(loader, 20)
-    with held(cache, segment("a"), segment("b"), segment("c")):
-        assert cache.usage.nbytes == 30
-        use(cache, segment("d"))
-        assert cache.usage.nbytes == 30
-        use(cache, segment("a"), segment("b"), segment("c"))
-        assert loader.loads == ["a", "b", "c", "d"]
+    with ThreadPoolExecutor(1) as pool:
+        with held(cache, segment("a"), segment("b")):
+            waiting = pool.submit(use, cache, segment("c"))
+            assert_no_room(cache, segment("d"))
+            use(cache, segment("a"), segment("b"))
+            assert (loader.loads, cache.usage.nbytes) == (["a", "b"], 20)
+        waiting.result(WAIT_S)
+    assert (loader.loads, cache.usage.nbytes) == (["a", "b", "c"], 20)
+
+
+def test_segments_being_loaded_take_room_and_a_failed_load_gives_it_back(loader: Loader) -> None:
+    cache = SegmentCache(loader, 20)
+    loader.free.clear()
+    loader.errors = [SegmentMissing("one is missing")]
+    with ThreadPoolExecutor(5) as pool:
+        uses = [pool.submit(use, cache, segment(name)) for name in "abcde"]
+        eventually(lambda: len(loader.loads) == 2, WAIT_S, "two of them fit")
+        assert cache.usage.nbytes == 20
+        loader.free.set()
+        errors = [each.exception(WAIT_S) for each in uses]
+    assert sorted(map(str, filter(None, errors))) == ["one is missing"]
+    assert sorted(loader.loads) == list("abcde")
     assert cache.usage.nbytes <= 20
+
+
+def test_one_larger_than_the_cache_waits_until_nothing_else_is_in_use(loader: Loader) -> None:
+    cache = SegmentCache(loader, 20)
+    with ThreadPoolExecutor(1) as pool:
+        with held(cache, segment("a")):
+            waiting = pool.submit(use, cache, segment("large", 30))
+            assert_no_room(cache, segment("large", 30))
+        waiting.result(WAIT_S)
+    assert loader.loads == ["a", "large"]
 
 
 def test_room_is_made_when_a_segment_comes_not_when_its_search_ends(loader: Loader) -> None:
@@ -230,12 +262,19 @@ def test_bytes_are_bounded_by_capacity_and_use_and_add_up(steps: list[tuple[str,
     using: list[tuple[str, Any]] = []
     for name, step in steps:
         wanted = segment(name, sizes[name])
-        if step == "use":
-            use(cache, wanted)
-        elif step == "hold":
-            context = cache.hold(ANY, wanted)
-            context.__enter__()
-            using.append((name, context))
+        if step in ("use", "hold"):
+            context = cache.hold(ANY, wanted, Deadline.after(0))
+            try:
+                context.__enter__()
+            except DeadlineExceeded:
+                beside = [key[1] for key in cache._entries]
+                assert beside, "an empty cache takes anything"
+                assert set(beside) <= {each for each, _ in using}, "what is not in use made room"
+                assert sum(sizes[each] for each in beside) + sizes[name] > capacity
+            else:
+                using.append((name, context))
+                if step == "use":
+                    using.pop()[1].__exit__(None, None, None)
         elif step == "release":
             cache.release({key_of(wanted)})
         elif using:
