@@ -15,9 +15,11 @@ HTTP_PORT ?= 19121
 TESTS ?= tests
 TEST_WORKERS ?= 2
 PYTEST_FLAGS ?=
+FUZZ_SECONDS ?= 300
+FUZZ_TARGETS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up cluster test lint format protos wheel bench clean
+.PHONY: help up cluster test audit fuzz lint format protos wheel bench clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -43,6 +45,12 @@ lint: $(VENV)/installed-dev ## check style, types, import rules, the shape of th
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit/test_shape_*.py
+
+audit: $(VENV)/installed-dev ## look for known weaknesses in the code and in what is installed
+	@$(BIN)/python scripts/audit.py
+
+fuzz: $(VENV)/installed-dev ## feed every parser mutated input, FUZZ_SECONDS each (FUZZ_TARGETS="search frames" are some)
+	@cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz.fuzz_run --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 format: $(VENV)/installed-dev ## put the code into the one form
 	$(BIN)/ruff check --fix

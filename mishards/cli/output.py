@@ -81,7 +81,7 @@ def asked(http: str, path: str) -> Any:
         ServerRefused: it refuses, or there is none.
     """
     try:
-        with urllib.request.urlopen(f"http://{http}{path}", timeout=_WAIT_S) as answer:
+        with urllib.request.urlopen(f"http://{http}{path}", timeout=_WAIT_S) as answer:  # nosec B310 # http only
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
