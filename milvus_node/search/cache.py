@@ -35,6 +35,11 @@ def key_of(segment: Segment) -> Key:
     return segment.table_id, segment.segment_id, segment.file.file_id
 
 
+def expected_bytes(segment: Segment) -> int:
+    """About what a segment takes once it is loaded; seldom less."""
+    return segment.file.file_size + _BYTES_BESIDE_VECTORS * segment.rows
+
+
 @dataclass(slots=True)
 class _Entry:
     """``nbytes`` is what the segment will take, about, until it is loaded."""
@@ -116,7 +121,7 @@ class SegmentCache:
         entry = self._entries.get(key)
         is_new = entry is None
         if entry is None:
-            nbytes = segment.file.file_size + _BYTES_BESIDE_VECTORS * segment.rows
+            nbytes = expected_bytes(segment)
             self._shrink(nbytes)
             if self._entries and self._nbytes + nbytes > self._capacity_bytes:
                 return None

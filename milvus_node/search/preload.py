@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from milvus_node.errors import CacheFull, StorageError
-from milvus_node.search.cache import SegmentCache
+from milvus_node.search.cache import SegmentCache, expected_bytes
 from mishards.catalog.snapshot import Collection, Segment, Snapshot
 from mishards.errors import MishardsError
 
@@ -37,9 +37,9 @@ def preload(cache: SegmentCache, snapshot: Snapshot, wanted: str) -> int:
     start, loaded = time.monotonic(), 0
     for collection in _listed(snapshot, wanted):
         for segment in collection.segments:
-            if cache.usage.nbytes + segment.file.file_size > cache.capacity_bytes:
+            if cache.usage.nbytes + expected_bytes(segment) > cache.capacity_bytes:
                 raise CacheFull(
-                    f"Cache is full: {loaded} segments of {wanted} are loaded, {segment.file.file_size} bytes of "
+                    f"Cache is full: {loaded} segments of {wanted} are loaded, {expected_bytes(segment)} bytes of "
                     f"{collection.name} do not fit into {cache.capacity_bytes}; enlarge cache.cache_size"
                 )
             loaded += _load(cache, collection, segment)

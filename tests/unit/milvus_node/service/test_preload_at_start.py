@@ -57,7 +57,7 @@ def test_the_collections_named_are_in_memory_before_the_first_call(
 
 
 def test_no_more_is_loaded_than_the_cache_holds(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    node = start("*", size=6000)
+    node = start("*", size=7500)
     usage = node.node.cache.usage
     assert (usage.segments, usage.evictions) == (2, 0)
     assert "Cache is full: 2 segments of * are loaded" in caplog.text
