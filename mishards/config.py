@@ -23,6 +23,47 @@ from mishards.transport.choice import DEFAULT, TRANSPORTS
 from mishards.transport.loop import LOOPS
 
 ENVIRONMENT_PREFIX = "MISHARDS"
+CLIENT_PREFIX = "MISHARDS_CLIENT"
+
+RELOADABLE = frozenset(
+    {
+        "log.level",
+        "admission.max_searches",
+        "admission.max_writes",
+        "admission.max_infos",
+        "search.consistency",
+        "search.graceful_time_ms",
+        "search.metadata_wait_ms",
+        "search.node_wait_ms",
+        "search.max_results",
+        "search.verify",
+        "search.hedge.enabled",
+        "search.hedge.percentile",
+        "search.hedge.budget",
+        "search.hedge.min_delay_ms",
+        "write.wait_ms",
+        "write.stall_ms",
+        "write.probe_pause_ms",
+        "write.max_held_bytes",
+    }
+)
+"""Settings that can be changed while a router runs."""
+
+FIRST_NAMES: Mapping[str, str] = {
+    "SERVER_PORT": "network.address",
+    "SQLALCHEMY_DATABASE_URI": "metadata.uri",
+    "LOG_LEVEL": "log.level",
+    "DISCOVERY_STATIC_HOSTS": "discovery.uri",
+    "DISCOVERY_STATIC_PORT": "discovery.uri",
+    "WOSERVER": "discovery.uri",
+    "TRACER_CLASS_NAME": "tracing.plugin",
+    "TRACING_SERVICE_NAME": "tracing.service_name",
+    "TRACING_SAMPLER_TYPE": "tracing.sampler",
+    "TRACING_SAMPLER_PARAM": "tracing.sampler_param",
+    "TRACING_REPORTING_HOST": "tracing.endpoint",
+    "TRACING_REPORTING_PORT": "tracing.endpoint",
+}
+"""Variables that the first Mishards read, and what they are settings of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +133,11 @@ def load_config(file: Path | None, flags: Mapping[str, tuple[str, object]]) -> L
         flag_layer(flags),
     ]
     return load(RouterOptions, *layers)
+
+
+def client_access() -> NodeAccessOptions:
+    """How our own commands show themselves to servers and know them, by ``MISHARDS_CLIENT_…``. Raises ConfigError."""
+    return load(NodeAccessOptions, environment_layer(os.environ, CLIENT_PREFIX, NodeAccessOptions)).options
 
 
 def quiet_libraries() -> None:

@@ -16,10 +16,12 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from mishards.bulk.sources.api import Ids, Vectors
+from mishards.config import client_access
 from mishards.deadline import Deadline
 from mishards.errors import Code, ServerRefused
 from mishards.kinds import DEFAULT_TAG, IndexType, MetricType
 from mishards.transport.api import Channel
+from mishards.transport.bearer import BearerTransport
 from mishards.transport.choice import transport_of
 from mishards.wire.protos import milvus_pb2, status_pb2
 from mishards.wire.replies import status_of
@@ -187,8 +189,12 @@ def _no_floats(schema: Schema) -> NDArray[np.float32]:
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Remote]:
-    """A server at ``host:port``; whether it answers shows with the first call."""
-    channel = transport_of().channel(address)
+    """A server at ``host:port``; whether it answers shows with the first call. Raises ConfigError and StartError."""
+    access = client_access()
+    transport = transport_of(client_tls=access.client)
+    if token := access.bearer():
+        transport = BearerTransport(transport, token)
+    channel = transport.channel(address)
     try:
         yield Remote(channel)
     finally:

@@ -79,12 +79,22 @@ def asked(http: str, path: str) -> Any:
 
     Raises:
         ServerRefused: it refuses, or there is none.
+        ConfigError, StartError: what the environment says of TLS and tokens cannot be used.
     """
+    from mishards.config import client_access
+    from mishards.security.tls import client_context
+
+    access = client_access()
+    tls = client_context(access.client) if access.client is not None else None
+    scheme = "http" if tls is None else "https"
+    request = urllib.request.Request(f"{scheme}://{http}{path}")  # noqa: S310 - one of the two
+    if token := access.bearer():
+        request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(f"http://{http}{path}", timeout=_WAIT_S) as answer:  # nosec B310 # http only
+        with urllib.request.urlopen(request, timeout=_WAIT_S, context=tls) as answer:  # noqa: S310 # nosec B310 # of the two
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
             raise ServerRefused(json.loads(error.read() or b"{}").get("message", str(error))) from None
     except (OSError, ValueError) as error:
-        raise ServerRefused(f"no router answers at http://{http}: {error}") from None
+        raise ServerRefused(f"no router answers at {scheme}://{http}: {error}") from None

@@ -41,7 +41,7 @@ class TlsOptions:
 
 @dataclass(frozen=True, slots=True)
 class NodeAccessOptions:
-    """How a router shows itself to its nodes, and knows them."""
+    """How a router shows itself to its nodes, and knows them; our commands likewise to servers."""
 
     ca: str = field(
         default="", metadata=about("PEM file of authorities that nodes' certificates are of; empty: no TLS")
@@ -56,11 +56,11 @@ class NodeAccessOptions:
 
     def __post_init__(self) -> None:
         if bool(self.certificate) != bool(self.key):
-            raise ValueError("nodes.certificate and nodes.key are given together or not at all")
+            raise ValueError("certificate and key are given together or not at all")
         if not self.ca and (self.certificate or self.server_name):
-            raise ValueError("nodes.certificate and nodes.server_name need nodes.ca")
+            raise ValueError("certificate and server_name need ca")
         if self.token and self.token_file:
-            raise ValueError("nodes.token and nodes.token_file exclude each other")
+            raise ValueError("token and token_file exclude each other")
 
     @property
     def client(self) -> ClientTls | None:
@@ -79,7 +79,7 @@ class NodeAccessOptions:
             return Path(self.token_file).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no ASCII text"
-            raise ConfigError(f"nodes.token_file = {self.token_file} cannot be read: {reason}") from None
+            raise ConfigError(f"token_file = {self.token_file} cannot be read: {reason}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def test_settings_that_go_together_are_given_together(tmp_path: Path) -> None:
         {"server_name": "n"},
         {"token": "t", "token_file": "f"},
     ):
-        with pytest.raises(ValueError, match=r"nodes\."):
+        with pytest.raises(ValueError, match=r"certificate|token"):
             NodeAccessOptions(**wrong)
     assert TlsOptions().server is None
     assert TlsOptions("c", "k", "a").server == ServerTls(Path("c"), Path("k"), Path("a"))
@@ -85,7 +85,7 @@ def test_a_routers_token_comes_from_its_file(tmp_path: Path) -> None:
     assert NodeAccessOptions(token="given").bearer() == "given"  # noqa: S106 - none that opens anything
     file.write_bytes("geheimnis-ä".encode())
     for path in (file, tmp_path / "none"):
-        with pytest.raises(ConfigError, match=r"nodes\.token_file") as caught:
+        with pytest.raises(ConfigError, match="token_file") as caught:
             NodeAccessOptions(token_file=str(path)).bearer()
         assert "geheimnis" not in str(caught.value)
 
