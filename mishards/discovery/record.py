@@ -51,4 +51,5 @@ def decode(raw: bytes, source: str) -> NodeRecord:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, got {value!r}")
+    value.encode()  # a lone surrogate, escaped, passes the parser, and nothing else
     return value
