@@ -19,7 +19,7 @@ FUZZ_SECONDS ?= 300
 FUZZ_TARGETS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up cluster test audit fuzz lint format protos wheel bench clean
+.PHONY: help up cluster test audit fuzz lint format configuration protos wheel bench clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -55,6 +55,9 @@ fuzz: $(VENV)/installed-dev ## feed every parser mutated input, FUZZ_SECONDS eac
 format: $(VENV)/installed-dev ## put the code into the one form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+configuration: $(VENV)/installed-dev ## write the reference of all settings again
+	$(BIN)/python scripts/generate_configuration.py
 
 protos: $(VENV)/installed-dev ## generate the protocol's code again
 	$(BIN)/python scripts/generate_protos.py

@@ -25,8 +25,8 @@ from milvus_node.service.routes import Pools, ReadCalls, read_routes, write_rout
 from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
 from milvus_node.service.searches import SearchCalls
-from milvus_node.settings.keys import size_of
-from milvus_node.settings.options import values_of, with_saved
+from milvus_node.settings.keys import size_of, size_text
+from milvus_node.settings.options import sizes_of, values_of, with_saved
 from milvus_node.settings.store import Settings, saved, this_machine
 from milvus_node.storage.file_io import make_folder, storage_errors
 from milvus_node.storage.layout import StorageLayout
@@ -184,9 +184,20 @@ class Node:
             "segments": usage.segments,
         }
 
+    def reconfigure(self, options: NodeOptions) -> None:
+        """Go by other sizes from now on; what ``set_config`` has changed stays."""
+        changed = saved(self._settings_folder) if self._settings_folder else {}
+        before, self._options = sizes_of(self._options), with_saved(options, changed)
+        for name, size in sizes_of(self._options).items():
+            if size != before[name]:
+                self._settings.became(name, size_text(size))
+                self._resize(name, size)
+
     def _apply(self, name: str, value: str) -> None:
         """Act on a setting that needs no restart."""
-        size = size_of(value) or 0
+        self._resize(name, size_of(value) or 0)
+
+    def _resize(self, name: str, size: int) -> None:
         if name == "cache.cache_size":
             self.cache.resize(size)
         elif name == "cache.insert_buffer_size":

@@ -48,7 +48,7 @@ def main() -> None:
 @click.option("--election", metavar="URI", help="Where writable nodes elect a leader; default: the metadata database.")
 @click.option("--log-level", help="debug, info, warning or error.")
 def serve(file: Path | None, **given: str | None) -> None:
-    """Serve until SIGTERM.
+    """Serve until SIGTERM; on SIGHUP read the settings again.
 
     Example: milvus-node serve --role writable --storage /mnt/shared --metadata mysql://milvus:pw@db:3306/milvus
     """
@@ -62,7 +62,7 @@ def serve(file: Path | None, **given: str | None) -> None:
         from milvus_node.server import run
 
         logging.getLogger(__name__).info("faiss %s", report())
-        run_on(options.loop, run(options))
+        run_on(options.loop, run(options, lambda: load_options(file, flags)))
     except MishardsError as error:
         click.echo(f"milvus-node: {error}", err=True)
         sys.exit(1)

@@ -19,6 +19,9 @@ from mishards.transport.loop import LOOPS
 
 ENVIRONMENT_PREFIX = "MILVUS_NODE"
 
+RELOADABLE = frozenset({"log.level", "cache.cache_size_bytes", "cache.insert_buffer_size_bytes"})
+"""Settings that can be changed while a node runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
@@ -82,7 +85,8 @@ class CallOptions:
     """Admission: threads of each class of calls, and how many calls may wait before one is refused."""
 
     search_threads: int = field(
-        default=max(2, os.cpu_count() or 2), metadata=about("searches that run at once", minimum=1)
+        default=max(2, os.cpu_count() or 2),
+        metadata=about("searches that run at once", minimum=1, default="the number of CPUs, at least 2"),
     )
     write_threads: int = field(default=64, metadata=about("inserts and deletes that run at once", minimum=1))
     definition_threads: int = field(default=16, metadata=about("flushes, builds, drops that run at once", minimum=1))

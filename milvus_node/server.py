@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 
 from starlette.routing import Route
 
 from milvus_node.announce import Participation
 from milvus_node.assembly import Node
-from milvus_node.config import NodeOptions
+from milvus_node.config import RELOADABLE, NodeOptions
 from milvus_node.roles import Role
 from milvus_node.service.commands import CAPABILITIES
 from milvus_node.service.stages import staged
 from mishards.discovery.api import NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import announcer_for
+from mishards.logs.output import set_level
 from mishards.metrics.exposition import metrics_route
+from mishards.options import Loaded
+from mishards.options.reload import reread
 from mishards.rest.application import api_routes, application
 from mishards.rest.guarded import guarded
 from mishards.rest.health import health_routes
@@ -32,8 +36,10 @@ _FLUSH_S = 1.0
 """The longest that stopping waits for spans to be sent."""
 
 
-async def run(options: NodeOptions) -> None:
+async def run(options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> None:
     """Serve until SIGTERM or SIGINT. Prints ``ready HOST:PORT`` on standard output once calls are served.
+
+    On SIGHUP the settings are read again, by ``load``.
 
     Raises:
         StartError, PluginError, CatalogError, StorageError: the node cannot run here.
@@ -45,6 +51,7 @@ async def run(options: NodeOptions) -> None:
     announcer = announcer_for(options.discovery) if options.discovery else None
     tracer = call_tracer_for(options.tracing, "milvus-node")
     node = Node(options)
+    loop.add_signal_handler(signal.SIGHUP, _rereading(node, options, load))
     try:
         dispatcher = await asyncio.to_thread(node.open)
         if tracer is not None:
@@ -69,6 +76,19 @@ async def run(options: NodeOptions) -> None:
         await asyncio.to_thread(node.close)
         if tracer is not None:
             await asyncio.to_thread(tracer.close, _FLUSH_S)
+
+
+def _rereading(node: Node, options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> Callable[[], None]:
+    """What has a node go by its settings as they are now."""
+    in_force = options
+
+    def again() -> None:
+        nonlocal in_force
+        in_force = reread(in_force, load, RELOADABLE, log.log)
+        node.reconfigure(in_force)
+        set_level(in_force.log)
+
+    return again
 
 
 def record_of(options: NodeOptions, bound: str) -> NodeRecord:

@@ -123,7 +123,8 @@ class Router:
         self._edges = edges
         self.cache = SnapshotCache(edges.read, interval_s=options.metadata.refresh_ms / 1000)
         self._watch = NodeWatch(edges.discovery, options.discovery.grace_ms / 1000)
-        calls, access_log, admission = CallMetrics(), AccessLog(options.log), Admission(options.admission)
+        calls, access_log = CallMetrics(), AccessLog(options.log)
+        admission = self._admission = Admission(options.admission)
         self.fleet = Fleet(self._watch, edges.transport, options.health, calls.called)
         calls.is_known = lambda name: self.fleet.get(name) is not None
         self.readiness = Readiness(self.cache, self.fleet, self._watch)
@@ -186,7 +187,7 @@ class Router:
         )
         patience = Patience(options.health.patience_ms / 1000, options.search.partial)
         hedging = Hedging(options.search.hedge)
-        searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience)
+        searcher = self._searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience)
         lookup = Lookup(self.fleet, options.search.deadline_ms)
         return Parts(
             searcher,
@@ -218,6 +219,13 @@ class Router:
             await self.stop()
             raise
         return address
+
+    def reconfigure(self, options: RouterOptions) -> None:
+        """Go by other values of the settings in ``config.RELOADABLE`` from now on; all others must be as they are."""
+        self._options = options
+        self._admission.reconfigure(options.admission)
+        self._searcher.reconfigure(options.search)
+        self.forwarder.reconfigure(options.write)
 
     async def ready(self) -> None:
         """Return once searches can be served."""

@@ -29,6 +29,14 @@ def with_saved(options: NodeOptions, saved: Mapping[str, str]) -> NodeOptions:
     )
 
 
+def sizes_of(options: NodeOptions) -> dict[str, int]:
+    """The sizes, in bytes, that can be changed while a node runs, by their keys."""
+    return {
+        "cache.cache_size": options.cache.cache_size_bytes,
+        "cache.insert_buffer_size": options.cache.insert_buffer_size_bytes,
+    }
+
+
 def values_of(options: NodeOptions, metadata: str) -> dict[str, str]:
     """The values of the keys that this program's options decide; ``metadata`` is the URI without its password."""
     host, _, port = options.address.rpartition(":")

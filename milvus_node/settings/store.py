@@ -93,6 +93,11 @@ class Settings:
         if key.live:
             self._on_change(name, value)
 
+    def became(self, name: str, value: str) -> None:
+        """Show another value, which the program's own options have given; it is not kept."""
+        with self._lock:
+            self._values[name] = value
+
     @staticmethod
     def _save(folder: Path, name: str, value: str) -> None:
         path = folder / FILE_NAME

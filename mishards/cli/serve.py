@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import click
 
 from mishards.cli.exits import Exit, epilog, failing_in_one_line
 from mishards.cli.output import json_option, print_json, table
+
+log = logging.getLogger(__name__)
 
 _CONFIG_FLAGS = {
     "name": "--name",
@@ -47,7 +50,7 @@ def _loaded(file: Path | None, flags: Mapping[str, object]) -> Any:
 @_config_options
 @failing_in_one_line
 def serve(file: Path | None, **flags: object) -> Exit:
-    """Run a router. Prints "ready HOST:PORT" once searches can be served."""
+    """Run a router. Prints "ready HOST:PORT" once searches can be served; on SIGHUP it reads its settings again."""
     from mishards.config import quiet_libraries
 
     quiet_libraries()
@@ -57,15 +60,34 @@ def serve(file: Path | None, **flags: object) -> Exit:
 
     options = _loaded(file, flags).options
     set_up(options.log)
-    run_on(options.network.loop, _serve(Router(options, edges_of(options))))
+    router = Router(options, edges_of(options))
+    run_on(options.network.loop, _serve(router, _rereading(router, options, lambda: _loaded(file, flags))))
     return Exit.OK
 
 
-async def _serve(router: Any) -> None:
+def _rereading(router: Any, options: Any, load: Callable[[], Any]) -> Callable[[], None]:
+    """What has a router go by its settings as they are now."""
+    from mishards.config import RELOADABLE
+    from mishards.logs.output import set_level
+    from mishards.options.reload import reread
+
+    in_force = options
+
+    def again() -> None:
+        nonlocal in_force
+        in_force = reread(in_force, load, RELOADABLE, log.log)
+        router.reconfigure(in_force)
+        set_level(in_force.log)
+
+    return again
+
+
+async def _serve(router: Any, reread: Callable[[], None]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, reread)
     address = await router.start()
     stopped = loop.create_task(stopping.wait())
     ready = loop.create_task(router.ready())

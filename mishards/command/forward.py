@@ -56,6 +56,10 @@ class Forwarder:
         self.held_bytes = 0
         """Requests that wait for a leader."""
 
+    def reconfigure(self, options: WriteOptions) -> None:
+        """Go by other options from now on, calls under way included."""
+        self._options = options
+
     async def forward(self, call: Call) -> bytes:
         """The writable node's reply to a client's call. Raises as ``send``."""
         return await self.send(call.method, call.request, deadline=call.deadline, metadata=passed_on(call.metadata))

@@ -76,6 +76,11 @@ def set_up(options: LogOptions) -> None:
     logging.basicConfig(level=options.level.upper(), handlers=[handler])
 
 
+def set_level(options: LogOptions) -> None:
+    """Have lines of another severity written from now on."""
+    logging.getLogger().setLevel(options.level.upper())
+
+
 def _handler(options: LogOptions) -> logging.Handler:
     if options.file in ("", "-"):
         return logging.StreamHandler(sys.stdout if options.file else sys.stderr)

@@ -52,6 +52,7 @@ __all__ = [
     "load",
     "masked",
     "settings",
+    "shown",
     "variable_name",
 ]
 
@@ -103,9 +104,13 @@ def about(
     maximum: float | None = None,
     choices: Sequence[str] = (),
     secret: bool = False,
+    default: str = "",
 ) -> Mapping[str, Limits]:
-    """The ``metadata`` of a setting's dataclass field: its one-line description and its limits (ends included)."""
-    return {"limits": Limits(help, minimum, maximum, tuple(choices), secret)}
+    """The ``metadata`` of a setting's dataclass field: its one-line description and its limits (ends included).
+
+    ``default`` says in words what the default is, where the machine decides it.
+    """
+    return {"limits": Limits(help, minimum, maximum, tuple(choices), secret, default)}
 
 
 def settings(schema: type, prefix: str = "") -> Iterator[Setting]:

@@ -30,6 +30,8 @@ class Limits:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     secret: bool = False
+    default: str = ""
+    """What the default is, in words, where the machine decides it."""
 
 
 def masked(text: str) -> str:

@@ -59,6 +59,10 @@ class GrowingSearch:
         self._leg = leg
         self._options = options
 
+    def reconfigure(self, options: SearchOptions) -> None:
+        """Go by other options from now on."""
+        self._options = options
+
     async def answered(
         self, wanted: Wanted, call: Call, deadline: Deadline, segments: Segments
     ) -> tuple[Wanted, list[Answer]]:

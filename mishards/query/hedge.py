@@ -41,6 +41,13 @@ class Hedging:
         self._allowance = 0.0
         self.made = 0
 
+    def reconfigure(self, options: HedgeOptions) -> None:
+        """Go by other options from now on; while hedging is off nothing is remembered."""
+        self._options = options
+        if not options.enabled:
+            self._recent.clear()
+            self._sorted.clear()
+
     def delay_s(self) -> float | None:
         """Seconds to wait before a second call; None when there shall be none."""
         if not self._options.enabled or len(self._sorted) < _ENOUGH:

@@ -64,6 +64,10 @@ class Preparation:
         self.leg = leg
         self._options = options
 
+    def reconfigure(self, options: SearchOptions) -> None:
+        """Go by other options from now on."""
+        self._options = options
+
     async def prepared(self, envelope: SearchEnvelope, files: frozenset[int] | None, deadline: Deadline) -> Wanted:
         """Check the request on a snapshot; before it is refused, the catalog is read once more: it may have changed.
 

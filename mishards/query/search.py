@@ -60,6 +60,13 @@ class Searcher:
         self._patience = patience
         self._growing = GrowingSearch(preparation, snapshots, preparation.leg, options)
 
+    def reconfigure(self, options: SearchOptions) -> None:
+        """Go by other options from now on, and all parts of a search with it."""
+        self._options = options
+        for part in (self._preparation, self._snapshots, self._growing):
+            part.reconfigure(options)
+        self._hedging.reconfigure(options.hedge)
+
     async def search(self, call: Call) -> bytes:
         """The encoded reply to an encoded ``SearchParam``."""
         return await self._reply(call, SearchEnvelope.scan(call.request), None)

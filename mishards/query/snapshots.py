@@ -30,6 +30,10 @@ class Snapshots:
         self._wrote_at = float("-inf")
         self.unflushed = Unflushed()
 
+    def reconfigure(self, options: SearchOptions) -> None:
+        """Go by other options from now on."""
+        self._options = options
+
     @property
     def current(self) -> Snapshot | None:
         """The last good snapshot."""

@@ -38,13 +38,17 @@ class Admission:
     """Counts calls under way."""
 
     def __init__(self, options: AdmissionOptions) -> None:
+        self.reconfigure(options)
+        self.under_way: Counter[CallClass] = Counter()
+        self.refused: Counter[CallClass] = Counter()
+
+    def reconfigure(self, options: AdmissionOptions) -> None:
+        """Go by other limits from now on; calls under way go on."""
         self._limits = {
             CallClass.SEARCH: options.max_searches,
             CallClass.WRITE: options.max_writes,
             CallClass.INFO: options.max_infos,
         }
-        self.under_way: Counter[CallClass] = Counter()
-        self.refused: Counter[CallClass] = Counter()
 
     @contextmanager
     def admitted(self, kind: CallClass) -> Iterator[None]:
