@@ -27,12 +27,12 @@ from mishards.topk import TopK
 from mishards.transport.api import Call, ServerOptions
 from mishards.transport.choice import TRANSPORTS, transport_of
 from mishards.transport.loop import run_on
-from mishards.wire.extensions import CAPABILITIES_COMMAND
+from mishards.wire.extensions import CAPABILITIES_COMMAND, REVISION, STRICT_FILES
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
 from mishards.wire.results import encode_result
 
-_ANSWERS = {CAPABILITIES_COMMAND: json.dumps({"capabilities": []}), "status": "OK"}
+_ANSWERS = {CAPABILITIES_COMMAND: json.dumps({"capabilities": [REVISION, STRICT_FILES]}), "status": "OK"}
 
 
 async def _fake(transport: str) -> None:
