@@ -18,11 +18,13 @@ from milvus_node.config import ElectionSettings, NodeOptions, StorageOptions
 from milvus_node.ingest.rows import RowWriter
 from milvus_node.storage.segment_folder import SegmentFolder
 from mishards.catalog.files import FileWriter
+from mishards.election.watched import Watched
 from mishards.errors import CatalogUnavailable, NotLeader
 from mishards.wire.extensions import GROWING_KEY
 from mishards.wire.protos import milvus_pb2 as pb
 
-ELECTION = ElectionSettings(lease_s=0.8, renew_s=0.1)
+ELECTION = ElectionSettings(lease_s=20, renew_s=0.1)
+"""A lease that no busy machine makes anybody lose; who sleeps here is made to have slept for as long."""
 
 
 class Pair:
@@ -48,12 +50,18 @@ class Pair:
             loop.close()
 
     def put_to_sleep(self, rpc: Rpc) -> None:
-        """Let a node renew no more, as a process that is stopped."""
+        """Let a node renew no more and its lease be over, as of a process that is stopped."""
+
+        asked = threading.Event()
 
         def silent(*_: object) -> bool:
+            asked.set()
             raise CatalogUnavailable("asleep")
 
-        rpc.node._candidacy._elector._table.renew = silent  # type: ignore[union-attr]  # it stands in the database
+        elector: Any = rpc.node._candidacy._elector  # type: ignore[union-attr]  # a writable node has one
+        elector._table.renew = silent
+        assert asked.wait(WAIT_S)  # so that no renewal from before is still under way
+        elector._tenure._proven_until = 0.0
 
     def wake(self, rpc: Rpc) -> None:
         """Let it go on."""
@@ -64,6 +72,8 @@ class Pair:
         """Put the first to sleep; the second leads, and changes what the first had."""
         self.put_to_sleep(self.first)
         second = self.start()
+        elector: Any = second.node._candidacy._elector  # type: ignore[union-attr]  # a writable node has one
+        elector._watched = Watched(0.1)
         eventually(lambda: leads(second), WAIT_S, "the second leads")
         ok(second.DeleteByID(collection_name="words", id_array=[2]))
         second.insert(floats(7), [7])
