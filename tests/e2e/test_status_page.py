@@ -14,7 +14,7 @@ from harness.waiting import eventually
 from mishards.wire.protos import milvus_pb2 as pb
 
 CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian's package chromium)")
 
 PHONE = View(390, 844)
 SEGMENTS = 5

@@ -1,0 +1,89 @@
+"""A whole router goes by other settings while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mishards.config import RELOADABLE
+from mishards.errors import NodeOverloaded, Overloaded
+from mishards.query.hedge import HedgeOptions, Hedging
+from mishards.query.options import Consistency
+from mishards.service.admission import Admission, AdmissionOptions, CallClass
+from mishards.testing.cluster import InProcessCluster, rows_of, running_cluster
+from mishards.testing.waiting import eventually_async
+
+QUERIES = np.zeros((2, 4), np.float32)
+
+
+async def filled(cluster: InProcessCluster) -> None:
+    cluster.world.create("words")
+    cluster.world.add("words", range(10), np.ones((10, 4), np.float32))
+    await cluster.snapshot_newer()
+
+
+async def test_searches_are_checked_against_the_newest_limit() -> None:
+    async with running_cluster() as cluster:
+        await filled(cluster)
+        assert len(rows_of(await cluster.search("words", QUERIES, 3))[0]) == 2
+        search = replace(cluster.options.search, max_results=5)
+        cluster.router.reconfigure(replace(cluster.options, search=search))
+        with pytest.raises(NodeOverloaded, match="the limit is 5"):
+            await cluster.search("words", QUERIES, 3)
+        cluster.router.reconfigure(cluster.options)
+        assert not (await cluster.search("words", QUERIES, 3)).status.error_code
+
+
+async def test_searches_that_name_no_consistency_get_the_newest_default() -> None:
+    async with running_cluster() as cluster:
+        await filled(cluster)
+        cluster.world.away = True
+        await eventually_async(lambda: cluster.router.cache.error)
+        assert not (await cluster.search("words", QUERIES, 3)).status.error_code
+        search = replace(cluster.options.search, consistency=Consistency.STRONG)
+        cluster.router.reconfigure(replace(cluster.options, search=search))
+        assert (await cluster.search("words", QUERIES, 3)).status.error_code, "strong searches need the database"
+
+
+def test_lowered_limits_refuse_new_calls_and_end_none() -> None:
+    admission = Admission(AdmissionOptions(max_searches=2))
+    with admission.admitted(CallClass.SEARCH):
+        admission.reconfigure(AdmissionOptions(max_searches=1))
+        with pytest.raises(Overloaded), admission.admitted(CallClass.SEARCH):
+            pass
+        admission.reconfigure(AdmissionOptions(max_searches=0))
+        with admission.admitted(CallClass.SEARCH):
+            assert admission.under_way[CallClass.SEARCH] == 2
+
+
+def test_hedging_that_is_switched_off_and_on_begins_anew() -> None:
+    hedging = Hedging(HedgeOptions(enabled=True))
+    for _ in range(100):
+        hedging.took(0.010)
+    assert hedging.delay_s() == pytest.approx(0.010)
+    hedging.reconfigure(HedgeOptions(enabled=False))
+    assert hedging.delay_s() is None
+    hedging.reconfigure(HedgeOptions(enabled=True))
+    assert hedging.delay_s() is None, "nothing is known yet"
+
+
+async def test_every_setting_that_reloads_reaches_the_part_that_goes_by_it() -> None:
+    async with running_cluster() as cluster:
+        router, options = cluster.router, cluster.options
+        changed = replace(
+            options,
+            search=replace(options.search, graceful_time_ms=7, hedge=HedgeOptions(True, 0.5, 0.5, 7.0)),
+            write=replace(options.write, stall_ms=7),
+            admission=replace(options.admission, max_writes=7, max_infos=7),
+        )
+        router.reconfigure(changed)
+        searcher = router._searcher
+        parts = (searcher, searcher._preparation, searcher._snapshots, searcher._growing)
+        assert all(part._options is changed.search for part in parts)
+        assert searcher._hedging._options is changed.search.hedge
+        assert router.forwarder._options is changed.write
+        assert (router._admission._limits[CallClass.WRITE], router._admission._limits[CallClass.INFO]) == (7, 7)
+        sections = {"search", "write", "admission", "log"}
+        assert {key.partition(".")[0] for key in RELOADABLE} == sections
