@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.chromium import Browser, View, find_chromium
-from harness.fleet import NAME, QUERIES, Fleet
+from harness.fleet import NAME, QUERIES, Fleet, RouterProcess
 from harness.milvus1.client import search_param
 from harness.waiting import eventually
 from mishards.wire.protos import milvus_pb2 as pb
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 
 PHONE = View(390, 844)
 SEGMENTS = 5
+TOKEN = "a-token-of-somebody-who-reads"  # noqa: S105 - of this test
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def page(fleet: Fleet, browser: Browser) -> Browser:
     browser.look_with(View())
+    browser.said.clear()
     browser.open(f"http://127.0.0.1:{fleet.router.http_port}/")
     shows(browser, "#nodes", fleet.readers[0].name)
     return browser
@@ -83,7 +86,9 @@ def test_what_would_move_is_shown_before_it_moves(page: Browser, fleet: Fleet) -
     page.evaluate("document.querySelector('#what-if').selectedIndex = 1")
     page.evaluate("document.querySelector('#what-if').dispatchEvent(new Event('change'))")
     shows(page, "#change", f"{held} of {SEGMENTS} copies would be loaded elsewhere" if held else "nothing moves")
-    eventually(lambda: count(page, ".matrix .gets") == count(page, ".matrix .loses") == held, 30, lambda: "moves are shown")
+    eventually(
+        lambda: count(page, ".matrix .gets") == count(page, ".matrix .loses") == held, 30, lambda: "moves are shown"
+    )
 
 
 def test_a_drained_node_can_be_taken_back(page: Browser, fleet: Fleet) -> None:
@@ -93,6 +98,22 @@ def test_a_drained_node_can_be_taken_back(page: Browser, fleet: Fleet) -> None:
     shows(page, "#nodes", "Take back")
     page.evaluate("[...document.querySelectorAll('#nodes button')].find(b => b.innerText === 'Take back').click()")
     shows(page, "#verdict", "Everything is well")
+
+
+def test_a_router_with_access_control_asks_for_a_token_first(fleet: Fleet, browser: Browser, tmp_path: Path) -> None:
+    discovery = f"static://?writable={fleet.writable.address}&readonly={fleet.readers[0].name}"
+    security = {"security": {"tokens": f"reader read {TOKEN}"}}
+    with RouterProcess(tmp_path, fleet.metadata, discovery, "secured", security) as router:
+        router.launch()
+        browser.open(f"http://127.0.0.1:{router.http_port}/")
+        shows(browser, "#verdict", "wants to know who you are")
+        assert not browser.text("#nodes")
+        browser.evaluate(f"document.querySelector('#token').value = '{TOKEN}'")
+        browser.evaluate("document.querySelector('#verdict form').requestSubmit()")
+        shows(browser, "#nodes", fleet.readers[0].name)
+        browser.evaluate("document.querySelector('#nodes button').click()")
+        shows(browser, "#acted", "role")
+        browser.evaluate("sessionStorage.clear()")
 
 
 def test_a_killed_node_is_the_first_thing_on_the_page_and_so_is_a_router_gone(page: Browser, fleet: Fleet) -> None:
