@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,11 @@ import httpx
 import pytest
 
 from harness.certificates import Authority
-from harness.ports import free_port
+from harness.client import RemoteClient
+from harness.deployed import DEPLOY, changed
+from harness.nginx import Nginx
+from harness.ports import accepts_connections, free_port
+from harness.processes import Program, find_program
 from harness.servers import Server, node
 from mishards.errors import MishardsError, NodeRejected, NodeUnavailable, RpcStatus
 from mishards.security.tls import ClientTls
@@ -69,7 +73,7 @@ class Secured:
         kind = METHODS[method]
 
         async def called() -> object:
-            address = self.node.address if at_node else self.router.address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - replaced
+            address = self.node.address if at_node else self.router_address
             channel = (BearerTransport(transport, token) if token else transport).channel(address)
             try:
                 request = kind.request(**fields).SerializeToString()
@@ -78,6 +82,11 @@ class Secured:
                 await channel.close()
 
         return asyncio.run(called())
+
+    @property
+    def router_address(self) -> str:
+        """As a client on this machine calls it."""
+        return self.router.address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - replaced
 
     def get(self, path: str, token: str = "") -> int:
         """The status of a page of the router over HTTPS."""
@@ -131,6 +140,34 @@ def _refusal(secured: Secured, method: str, token: str, **fields: object) -> Rpc
         secured.call(method, token, **fields)
     assert isinstance(caught.value, NodeRejected)
     return caught.value.status
+
+
+def test_a_client_that_speaks_no_tls_is_served_through_an_nginx_beside_it(
+    tmp_path: Path, connect: Callable[..., RemoteClient]
+) -> None:
+    if Nginx.missing():
+        pytest.skip(Nginx.missing())
+    with ExitStack() as stack:
+        secured = Secured(tmp_path, "h2", stack)
+        port, configuration = free_port(), tmp_path / "beside.conf"
+        changes = {
+            "/tmp/": f"{tmp_path}/",  # noqa: S108 - what is replaced
+            "127.0.0.1:19530": f"127.0.0.1:{port}",
+            "router.example:19530": secured.router_address,
+            "router.example": "localhost",
+            "Bearer TOKEN": f"Bearer {TOKENS['write']}",
+            "/etc/mishards/ca.pem": str(secured.authority.file),
+            "/dev/stderr": "stderr",
+        }
+        text = changed((DEPLOY / "nginx" / "beside-a-client.conf").read_text(encoding="utf-8"), changes)
+        configuration.write_text("daemon off;\n" + text, encoding="utf-8")
+        command = [find_program("nginx") or "nginx", "-p", tmp_path, "-c", configuration, "-e", "stderr"]
+        beside = stack.enter_context(Program("nginx", command, tmp_path))
+        beside.start(lambda: accepts_connections(port))
+        client = connect(f"127.0.0.1:{port}")
+        param = {"collection_name": "c", "dimension": 4, "index_file_size": 64, "metric_type": 1}
+        assert client.call("create_collection", param=param).code == 0
+        assert client.call("has_collection", collection_name="c").value is True
 
 
 def test_a_node_that_is_open_to_strangers_says_so_loudly(tmp_path: Path) -> None:
