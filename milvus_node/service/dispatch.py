@@ -78,7 +78,7 @@ class Dispatcher:
         self._running = running
         self._refused = refused
         self._ended = tuple(ended)
-        self._guard = guard
+        self._guard = None if guard is None or guard.idle else guard
         self._ids = RequestIds()
 
     async def __call__(self, call: Call) -> bytes:
@@ -106,7 +106,7 @@ class Dispatcher:
                 ended(served)
 
     async def _answered(self, call: Call) -> bytes:
-        if self._guard is None or self._guard.idle:
+        if self._guard is None:
             return await self._routed(call)
         with self._guard.admitted(call):
             return await self._routed(call)

@@ -42,7 +42,7 @@ class Dispatcher:
         """Everyone in ``ended`` is told of every call that has ended; without a guard everybody may do everything."""
         self._entries = entries
         self._admission = admission
-        self._guard = guard
+        self._guard = None if guard is None or guard.idle else guard
         self._ended = tuple(ended)
         self._ids = RequestIds()
 
@@ -72,7 +72,7 @@ class Dispatcher:
                 ended(served)
 
     async def _served(self, call: Call) -> bytes:
-        if self._guard is None or self._guard.idle:
+        if self._guard is None:
             return await self._admitted(call)
         with self._guard.admitted(call):
             return await self._admitted(call)
