@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a program for a terminal
-"""The long form: ``python -m fuzz.fuzz_run --seconds 60 [TARGET …]``; with ``--atheris TARGET`` guided by coverage.
+"""The long form: ``python -m fuzz.fuzz_run --seconds 60 [TARGET …]``.
 
 Each target gets mutations of its seeds and corpus for so long; an input that ended in a new way becomes one of them.
 Ends with exit code 1, and the input in ``tests/fuzz/corpus``, where a parser raised what it may not, took longer than
@@ -32,10 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--slowest", type=float, default=5.0, help="seconds that one input may take")
     parser.add_argument("--memory", type=int, default=500, help="MB that a target may take")
-    parser.add_argument("--atheris", action="store_true", help="one target, guided by coverage, until Ctrl-C")
     options = parser.parse_args()
-    if options.atheris:
-        return _guided(TARGETS[options.targets[0]])
     print(f"seed {options.seed}", flush=True)
     failed = 0
     for name in options.targets or TARGETS:
@@ -99,22 +96,6 @@ def keep(target: Target, data: bytes) -> str:
 
 def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _guided(target: Target) -> int:
-    import atheris  # not in the project's environment
-
-    def one(data: bytes) -> None:
-        try:
-            target.survives(data)
-        except BaseException:
-            keep(target, data)
-            raise
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], str(CORPUS / target.name)], one)
-    atheris.Fuzz()
-    return 0
 
 
 if __name__ == "__main__":
