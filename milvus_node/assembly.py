@@ -144,7 +144,7 @@ class Node:
 
     def _stand(self, searches: SearchCalls) -> Candidacy:
         options, election = self._options, self._options.election
-        candidate = Candidate(options.name or options.address, options.address)
+        candidate = Candidate(options.name or options.address, options.announce.reachable(options.address))
         elector = elector_for(
             election.uri,
             options.metadata_uri,

@@ -5,13 +5,15 @@ import socket
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from milvus_node.announce import Activity, AnnounceOptions, Participation
-from milvus_node.config import NodeOptions
+from milvus_node.assembly import Node
+from milvus_node.config import NodeOptions, StorageOptions
 from milvus_node.roles import Role
 from milvus_node.server import record_of
 from mishards.discovery.api import NodeRecord, NodeRole, NodeState
@@ -162,3 +164,19 @@ def test_a_node_announces_what_its_settings_say() -> None:
     assert (record.name, record.role, record.weight, record.zone) == ("10.0.0.1:5", NodeRole.READONLY, 2.5, "z")
     assert record.state is NodeState.JOINING
     assert record_of(replace(options, role=Role.WRITABLE), "h:1").state is NodeState.READY
+
+
+def test_a_node_stands_for_election_under_the_address_that_it_announces(tmp_path: Path) -> None:
+    options = NodeOptions(
+        name="w",
+        address="0.0.0.0:19530",
+        announce=AnnounceOptions("w:19530"),
+        storage=StorageOptions(path=tmp_path),
+    )
+    node = Node(options)
+    try:
+        node.open()
+        assert node._candidacy is not None
+        assert node._candidacy.leader == "w at w:19530"
+    finally:
+        node.close()
