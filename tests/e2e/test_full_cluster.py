@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ DIM = 16
 BASE = gaussian(20_000, DIM)
 """More than are written: whatever fails is tried with other rows, since it may have been done."""
 QUERIES = gaussian(3, DIM, seed=7)
+FRESH = {"consistency_level": "Bounded", "graceful_time_ms": 0}
+"""Also what was flushed through the other router a moment ago."""
 FIRST = 1000
 BATCH = 20
 
@@ -72,12 +75,12 @@ def test_clients_keep_their_answers_while_the_parts_die_one_after_the_other(
     assert client.call("insert", collection_name=NAME, records=BASE[:FIRST], ids=list(range(FIRST))).ok
     assert client.call("flush", collection_name_array=[NAME]).ok
     truth.inserted(range(FIRST))
-    found = client.call("search", collection_name=NAME, top_k=5, query_records=QUERIES, params={}).value
+    found = client.call("search", collection_name=NAME, top_k=5, query_records=QUERIES, params=FRESH).value
     assert isinstance(found, Hits)
     assert found.ids == nearest(squared_l2(QUERIES, BASE[:FIRST]), 5)[0].tolist()
 
     writer = Writer(client, truth)
-    with Recorder(cluster.address, NAME, truth, QUERIES, retries=5) as recorder:
+    with Recorder(cluster.address, NAME, truth, QUERIES, params=json.dumps(FRESH), retries=5) as recorder:
         recorder.wait_answers(10, 60)
         zookeeper = cluster.zookeeper_leader()
         dead: list[Server | ZooKeeper] = [cluster.leader(), cluster.routers[1], cluster.readers[0]]
@@ -99,6 +102,6 @@ def test_clients_keep_their_answers_while_the_parts_die_one_after_the_other(
 
 def nearest_to_each(client: RemoteClient, ids: list[int]) -> list[int]:
     """The id that a search for each row finds: the row's own, if it is there."""
-    reply = client.call("search", collection_name=NAME, top_k=1, query_records=BASE[ids], params={})
+    reply = client.call("search", collection_name=NAME, top_k=1, query_records=BASE[ids], params=FRESH)
     assert reply.ok, reply
     return [found for (found,) in reply.value.ids]
