@@ -16,6 +16,7 @@ def grouped(count: int, groups: int = 2) -> list[Owner]:
 
 class TestReplicaGroups(RoutingSuite):
     balanced_copies = (2,)  # the first of all lists are nodes of one group
+    balanced_nodes = (2, 4, 8, 16)  # the two groups are of one size
 
     def nodes(self, count: int) -> list[Owner]:
         return grouped(count)
