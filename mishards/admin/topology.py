@@ -183,7 +183,7 @@ def _node(node: Node, fleet: Fleet, spread: Spread, memories: Mapping[str, Memor
         ours=bool(node.capabilities),
         drained_here=record.name in fleet.drained,
         outstanding=node.outstanding,
-        latency_ms=round(node.latency_s * 1000, 3),
+        latency_ms=round(node.latency.average_s * 1000, 3),
         load_share=round(node.load_share(), 3),
         errors=node.errors.total(),
         trips=node.trips,

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from mishards.cluster.health import Health, HealthOptions, HealthState
+from mishards.cluster.latency import Latency
 from mishards.cluster.leader import Claim
 from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRecord
@@ -30,9 +31,6 @@ from mishards.wire.extensions import CAPABILITIES_COMMAND, ELECTION, LEADER_COMM
 from mishards.wire.protos import milvus_pb2
 
 log = logging.getLogger(__name__)
-
-_LATENCY_WEIGHT = 0.2
-"""How much the newest call counts in the moving average."""
 
 _VERSIONS = ("1.0.", "1.1.")
 
@@ -60,7 +58,7 @@ class Node:
         """What it said of its leading; None where it elects nobody, or has not said."""
         self.present = True
         self.outstanding = 0
-        self.latency_s = 0.0
+        self.latency = Latency()
         self.errors: Counter[str] = Counter()
         """Calls without a sound answer, since the router knows the node, by kind."""
         self.trips = 0
@@ -121,9 +119,9 @@ class Node:
             raise
         finally:
             self.outstanding -= 1
-        seconds = time.monotonic() - began
-        self.latency_s += _LATENCY_WEIGHT * (seconds - self.latency_s)
-        self._on_call(self.record.name, method, seconds)
+        now = time.monotonic()
+        self.latency.measured(now - began, now)
+        self._on_call(self.record.name, method, now - began)
         return reply
 
     def answered(self) -> None:

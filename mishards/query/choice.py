@@ -5,6 +5,7 @@ Belongs to the event loop.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from mishards.catalog.snapshot import Segment
@@ -140,7 +141,7 @@ class Choice:
 
     def _load(self, name: str) -> Load:
         node = self._known(name)
-        return Load(node.outstanding, node.latency_s, node.load_share())
+        return Load(node.outstanding, node.latency.recent_s(time.monotonic()), node.load_share())
 
     def _known(self, name: str) -> Node:
         node = self._fleet.get(name)

@@ -105,5 +105,5 @@ def _node(node: Node) -> dict[str, object]:
         "zone": record.zone,
         "capabilities": sorted(node.capabilities),
         "outstanding": node.outstanding,
-        "latency_ms": round(node.latency_s * 1000, 3),
+        "latency_ms": round(node.latency.average_s * 1000, 3),
     }

@@ -69,7 +69,7 @@ class Commands:
                 "role": node.record.role.value,
                 "health": node.health.state.value,
                 "outstanding": node.outstanding,
-                "latency_ms": round(node.latency_s * 1000, 3),
+                "latency_ms": round(node.latency.average_s * 1000, 3),
             }
             for node in self._fleet
         }

@@ -43,11 +43,13 @@ def test_without_options_the_cluster_has_the_default_shape(started: list[Any]) -
 
 def test_every_option_reaches_the_cluster(started: list[Any], tmp_path: Path) -> None:
     given = ["--dir", str(tmp_path), "--port", "1", "--http-port", "2", "--readonly", "3", "--routers", "4"]
-    given += ["--metadata", "sqlite:////m", "--discovery", "file:///d", "--sample", "--no-restart"]
+    given += ["--writable", "2", "--metadata", "sqlite:////m", "--discovery", "file:///d", "--sample", "--no-restart"]
 
     CliRunner().invoke(local_command, given)
 
-    expected = ClusterOptions(tmp_path, 1, 2, 3, 4, "sqlite:////m", "file:///d")
+    expected = ClusterOptions(
+        tmp_path, 1, 2, writable=2, readonly=3, routers=4, metadata="sqlite:////m", discovery="file:///d"
+    )
     assert started == [(expected, {"sample": True, "restart": False})]
 
 
