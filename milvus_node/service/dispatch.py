@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,14 +11,13 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from milvus_node.service.pools import Pool, Share
-from mishards.errors import Code, MalformedReply, MalformedRequest, MishardsError, UnknownMethod, WriteRefused
-from mishards.logs.calls import Ended, RequestIds, Served
+from mishards.answering import Answering
+from mishards.errors import Code, MalformedReply, MalformedRequest, UnknownMethod, WriteRefused
+from mishards.logs.calls import Ended
 from mishards.security.guard import Guard
 from mishards.tracing import spans
 from mishards.transport.api import Call
-from mishards.wire.replies import METHODS, error_reply, status_of
-
-log = logging.getLogger(__name__)
+from mishards.wire.replies import METHODS, status_of
 
 Serve = Callable[[Call], bytes | Share[bytes]]
 """Serves one call on a worker thread: encoded request in, encoded reply out; raises MishardsError.
@@ -77,39 +74,11 @@ class Dispatcher:
         self._routes = routes
         self._running = running
         self._refused = refused
-        self._ended = tuple(ended)
-        self._guard = None if guard is None or guard.idle else guard
-        self._ids = RequestIds()
+        self._answering = Answering(self._routed, ended, guard, _status)
 
     async def __call__(self, call: Call) -> bytes:
         """Serve a call; errors of the protocol become the reply's status."""
-        began = time.monotonic()
-        served = Served(call, self._ids.assign(call), None, "", 0.0)
-        try:
-            reply = await self._answered(call)
-            served.code, served.reason = _status(call.method, reply)
-            return reply
-        except MishardsError as error:
-            served.code, served.reason = error.code, str(error)
-            if error.rpc_status is not None:
-                raise
-            return error_reply(call.method, error)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # the RPC boundary: a bug must not end the connection
-            log.exception("%s failed in a way that is a bug", call.method)
-            served.code, served.reason = Code.UNEXPECTED_ERROR, f"bug: {error!r}"
-            return error_reply(call.method, MishardsError(f"internal error: {error}"))
-        finally:
-            served.seconds = time.monotonic() - began
-            for ended in self._ended:
-                ended(served)
-
-    async def _answered(self, call: Call) -> bytes:
-        if self._guard is None:
-            return await self._routed(call)
-        with self._guard.admitted(call):
-            return await self._routed(call)
+        return await self._answering.answer(call)
 
     async def _routed(self, call: Call) -> bytes:
         method = call.method
