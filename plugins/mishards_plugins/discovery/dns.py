@@ -22,7 +22,6 @@ answer, a failure and a refusal are a lost backend, and one lost answer loses th
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -41,8 +40,7 @@ from mishards.discovery.api import Listener, NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import check_known_options
 from mishards.errors import DiscoveryError, PluginError
 from mishards_plugins.discovery.address import DEFAULT_PORT, is_ip_address, join_address, split_address
-
-log = logging.getLogger(__name__)
+from mishards_plugins.discovery.reports import Found, Reports
 
 _TRY_S, _QUESTION_S, _ROUND_S = 0.5, 1.5, 4.0
 """How long one server, one question and all questions of a round may take."""
@@ -194,44 +192,36 @@ class DnsDiscovery:
     def __init__(self, options: DnsOptions) -> None:
         self._options = options
         self._stopped = threading.Event()
-        self._first = threading.Event()
+        self._reports: Reports | None = None
         self._thread: threading.Thread | None = None
 
     def open(self, listener: Listener) -> None:
         """Begin to ask."""
-        self._thread = threading.Thread(target=self._run, args=(listener,), name="discovery-dns-poll", daemon=True)
+        self._reports = Reports(listener)
+        self._thread = threading.Thread(target=self._run, args=(self._reports,), name="discovery-dns-poll", daemon=True)
         self._thread.start()
-        self._first.wait(5)
+        self._reports.wait_first()
 
     def close(self) -> None:
         """Stop asking."""
         self._stopped.set()
+        if self._reports is not None:
+            self._reports.stop()
         if self._thread is not None:
             self._thread.join(2)
 
-    def _run(self, listener: Listener) -> None:
-        reported: frozenset[NodeRecord] | None = None
-        left_out: set[str] = set()
+    def _run(self, reports: Reports) -> None:
         while not self._stopped.is_set():
             ttl_s = 0.0
             try:
                 asked = Round(self._options, self._stopped)
                 nodes = asked.nodes(self._options.listings)
             except DiscoveryError as error:
-                if (reported is not None or not self._first.is_set()) and not self._stopped.is_set():
-                    listener.lost(error)
-                reported = None
+                reports.lost(error)
             else:
                 ttl_s = asked.ttl_s
-                for text in sorted(asked.left_out - left_out):
-                    log.warning("left out of discovery: %s", text)
-                left_out = asked.left_out
-                if nodes != reported and not self._stopped.is_set():
-                    listener.nodes(nodes)
-                    reported = nodes
-            self._first.set()
+                reports.found(Found(nodes, frozenset(asked.left_out)))
             self._stopped.wait(pause_s(ttl_s, self._options))
-        self._first.set()
 
 
 class DnsPlugin:

@@ -28,6 +28,7 @@ from mishards.discovery.api import Listener, NodeRecord
 from mishards.discovery.record import decode, encode
 from mishards.discovery.select import check_known_options
 from mishards.errors import BadNodeRecord, DiscoveryError, PluginError
+from mishards_plugins.discovery.reports import Found, Reports
 
 log = logging.getLogger(__name__)
 
@@ -106,35 +107,34 @@ class FileDiscovery:
         self._options = options
         self._complained: set[str] = set()
         self._stopped = threading.Event()
-        self._first = threading.Event()
+        self._reports: Reports | None = None
         self._thread: threading.Thread | None = None
 
     def open(self, listener: Listener) -> None:
         """Begin to look."""
-        self._thread = threading.Thread(target=self._run, args=(listener,), name="discovery-file-poll", daemon=True)
+        self._reports = Reports(listener)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._reports,), name="discovery-file-poll", daemon=True
+        )
         self._thread.start()
-        self._first.wait(5)
+        self._reports.wait_first()
 
     def close(self) -> None:
         """Stop looking."""
         self._stopped.set()
+        if self._reports is not None:
+            self._reports.stop()
         if self._thread is not None:
             self._thread.join(2)
 
-    def _run(self, listener: Listener) -> None:
-        reported: frozenset[NodeRecord] | None = None
+    def _run(self, reports: Reports) -> None:
         while not self._stopped.is_set():
             try:
                 nodes = read_folder(self._options.folder, self._complained)
             except OSError as error:
-                if reported is not None or not self._first.is_set():
-                    listener.lost(DiscoveryError(f"folder {self._options.folder} cannot be read: {error.strerror}"))
-                reported = None
+                reports.lost(DiscoveryError(f"folder {self._options.folder} cannot be read: {error.strerror}"))
             else:
-                if nodes != reported:
-                    listener.nodes(nodes)
-                    reported = nodes
-            self._first.set()
+                reports.found(Found(nodes))
             self._stopped.wait(self._options.poll_s)
 
 
