@@ -100,7 +100,9 @@ class Link(asyncio.Protocol):
             timer.cancel()
         self._timers.clear()
         self.outbox.disconnect()
-        self.transport = None
+        if self.transport is not None:
+            self.transport.close()  # Python 3.10 holds TLS that the peer ended for open until then
+            self.transport = None
         self._end(f"the connection broke: {exc}" if exc else "the connection was closed")
 
     def pause_writing(self) -> None:

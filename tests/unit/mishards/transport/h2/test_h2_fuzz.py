@@ -104,6 +104,7 @@ async def served(stream: bytes, cuts: list[int]) -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     connection.connection_lost(None)
+    assert socket.closed
     for _ in range(5):
         await asyncio.sleep(0)
     assert (service.running, connection.running, len(connection.streams), len(service.connections)) == (0, 0, 0, 0)
@@ -121,6 +122,7 @@ async def called(stream: bytes, cuts: list[int]) -> None:
     calls = [connection.begin(REQUEST, bytes(size), Deadline.after(60)) for size in (0, 10, 100_000)]
     await feed(connection, stream, cuts)
     connection.connection_lost(None)
+    assert socket.closed
     results = await asyncio.gather(*(call.future for call in calls), return_exceptions=True)
     assert all(isinstance(result, bytes | MishardsError) for result in results)
     assert lost == [connection]
