@@ -17,6 +17,8 @@ TEST_WORKERS ?= 2
 PYTEST_FLAGS ?=
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS ?=
+ONLY ?=
+ROUNDS ?=
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help up cluster test audit fuzz lint format configuration protos wheel bench clean
@@ -65,8 +67,8 @@ protos: $(VENV)/installed-dev ## generate the protocol's code again
 wheel: $(VENV)/installed-dev ## build the wheel and try it in an empty environment
 	@PYTHON=$(BIN)/python scripts/try-wheel
 
-bench: $(VENV)/installed-dev ## run the benchmarks, one after the other
-	@set -e; for name in merge node transport; do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
+bench: $(VENV)/installed-dev ## measure all goals and write the report, ~15 min (ONLY=hop,merge ROUNDS=3 is a part)
+	@$(BIN)/python benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## remove what the other targets made, but no data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

@@ -1,21 +1,22 @@
 """How long the merge of a search's replies takes, beside a naive merge in the same run.
 
-    python benchmarks/merge.py [--parts 8] [--rounds 5] [--settled-heap]
+    python benchmarks/merge.py [--parts 8] [--rounds 5]
 
 ``bytes`` is from encoded replies to the encoded answer, ``arrays`` the pure merge of decoded ones. ``naive`` parses
 with protobuf, sorts each row's (distance, id) pairs in Python and encodes with protobuf; the ratio is naive / bytes.
-All are microseconds of CPU in one thread, the median of interleaved rounds. ``clock`` ids are those that a server
-makes (nine bytes each), ``small`` ids are below a million and of different sizes.
+All are microseconds of CPU in one thread, after a large block was freed as in a busy server. ``clock`` ids are those
+that a server makes (nine bytes each), ``small`` ids are below a million and of different sizes.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from goals import Goal
+from run import Defaults, Run, benchmark
 
 from mishards.topk import TopK, merge
 from mishards.wire.merge import merge_results
@@ -25,6 +26,11 @@ from mishards.wire.results import encode_result
 
 SHAPES = ((1, 10), (100, 100), (1000, 100), (1, 16384))
 """Queries and topk."""
+
+GOALS = tuple(
+    Goal(f"merge-{rows}x{topk}", f"merging 8 replies of {rows} x {topk}, bytes to bytes", "<=", us, "us")
+    for (rows, topk), us in zip(SHAPES, (35, 700, 8000, 1200), strict=True)
+)
 
 SETTLING_BYTES = 31 << 20
 """glibc hands freed memory back to the system, and faults it in again, until a block of such a size was freed."""
@@ -71,39 +77,37 @@ def cpu_us(call: Callable[[], object]) -> float:
     return (time.thread_time() - started) / repeats * 1e6
 
 
-def measure(parts: Sequence[TopK], topk: int, rounds: int) -> tuple[float, float, float]:
+def columns(parts: Sequence[TopK], topk: int) -> tuple[float, float, float]:
     """Return the times of bytes to bytes, of arrays, and of the naive merge."""
     replies = [encode_result(part) for part in parts]
     if merge_results(replies, topk, larger_is_nearer=False) != naive_merge(replies, topk):
         raise SystemExit(f"top {topk}: the merges differ")
-    times = [
-        (
-            cpu_us(lambda: merge_results(replies, topk, larger_is_nearer=False)),
-            cpu_us(lambda: merge(parts, topk, larger_is_nearer=False)),
-            cpu_us(lambda: naive_merge(replies, topk)),
-        )
-        for _ in range(rounds)
-    ]
-    fast, arrays, naive = (statistics.median(column) for column in zip(*times, strict=True))
-    return fast, arrays, naive
+    return (
+        cpu_us(lambda: merge_results(replies, topk, larger_is_nearer=False)),
+        cpu_us(lambda: merge(parts, topk, larger_is_nearer=False)),
+        cpu_us(lambda: naive_merge(replies, topk)),
+    )
 
 
-def main() -> None:
-    """Print one line a shape."""
-    parser = argparse.ArgumentParser(description="Time the merge of search replies.")
-    parser.add_argument("--parts", type=int, default=8, help="replies to merge")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median is shown")
-    parser.add_argument("--settled-heap", action="store_true", help="free a large block first, as a busy server has")
-    options = parser.parse_args()
-    if options.settled_heap:
-        bytearray(SETTLING_BYTES)
-    print(f"{'ids':<6} {'queries x topk':>15} {'bytes us':>10} {'arrays us':>10} {'naive us':>10} {'ratio':>7}")
-    for ids in ("clock", "small"):
-        for rows, topk in SHAPES:
-            fast, arrays, naive = measure(answers(options.parts, rows, topk, ids), topk, options.rounds)
-            shape = f"{rows} x {topk}"
-            print(f"{ids:<6} {shape:>15} {fast:>10.1f} {arrays:>10.1f} {naive:>10.1f} {naive / fast:>6.1f}x")
+def measure(run: Run) -> None:
+    """Every shape with both kinds of ids, in turns."""
+    bytearray(SETTLING_BYTES)
+    shapes = SHAPES[:1] if run.tiny else SHAPES
+    for _ in run.rounds():
+        for ids in ("clock", "small"):
+            for rows, topk in shapes:
+                fast, arrays, naive = columns(answers(run.options.parts, rows, topk, ids), topk)
+                subject = f"{rows} x {topk}, {ids} ids"
+                for quantity, value in (("bytes us", fast), ("arrays us", arrays), ("naive us", naive)):
+                    run.figure(subject, quantity, value)
+                run.figure(subject, "naive / bytes", naive / fast)
+                if ids == "clock":
+                    run.measured(f"merge-{rows}x{topk}", fast)
+
+
+def _parts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parts", type=int, default=8, help="replies to merge (8, as the goals say)")
 
 
 if __name__ == "__main__":
-    main()
+    benchmark("merge", "Merging the replies of eight nodes", GOALS, measure, Defaults(5, 0.02, _parts))
