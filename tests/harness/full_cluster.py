@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,12 +29,26 @@ _START_S = 100
 """Of everything together; seven programs of ours begin at once."""
 
 
+@dataclass(frozen=True)
+class Launch:
+    """How one of our programs is started other than the rest.
+
+    Attributes:
+        wrapper: A command that becomes the program's own, such as ``env NAME=VALUE``.
+        flags: Further ones; those that are given twice count as given last.
+    """
+
+    wrapper: Sequence[str] = ()
+    flags: Sequence[str] = ()
+
+
 class FullCluster:
     """The parts, for tests to kill; close it in the end."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start everything; data and logs of our own programs lie in ``folder``."""
+    def __init__(self, folder: Path, launches: Mapping[str, Launch] | None = None) -> None:
+        """Start everything; data and logs of our own programs lie in ``folder``, ``launches`` is by their names."""
         self.folder = folder
+        self._launches = launches or {}
         self._open = contextlib.ExitStack()
         self.writables: list[Server] = []
         self.readers: list[Server] = []
@@ -110,7 +125,7 @@ class FullCluster:
         self.database = self.mariadb.create_database()
 
     def _start_programs(self) -> None:
-        _made(self.folder / "data")
+        (self.folder / "data").mkdir(exist_ok=True)
         servers = "zookeeper://" + ",".join(server.address for server in self.zookeepers)
         discovery, election = f"{servers}/mishards/nodes", f"{servers}/mishards/election"
         self.writables = [
@@ -118,10 +133,7 @@ class FullCluster:
             for number in (1, 2)
         ]
         self.readers = [self._node(f"readonly-{number}", self.database.readonly_uri, discovery) for number in (1, 2, 3)]
-        self.routers = [
-            self._open.enter_context(RouterProcess(self.folder, self.database.uri, discovery, name, _SETTINGS))
-            for name in ("router-1", "router-2")
-        ]
+        self.routers = [self._router(f"router-{number}", discovery) for number in (1, 2)]
         self.writables[0].launch()  # makes the tables
         _at_once([partial(server.launch, _START_S) for server in [*self.nodes[1:], *self.routers]])
 
@@ -129,7 +141,15 @@ class FullCluster:
         configuration = self.folder / f"{name}.yaml"
         configuration.write_text(json.dumps({"announce": {"join_quiet_s": 1}}), encoding="utf-8")
         more = ["--config", str(configuration), "--name", name, "--metadata", metadata, "--discovery", discovery]
-        made = node(self.folder, role=name.partition("-")[0], name=name, flags=[*more, *flags])
+        launch = self._launches.get(name, Launch())
+        made = node(self.folder, role=name.partition("-")[0], name=name, flags=[*more, *flags, *launch.flags])
+        made.command[:0] = launch.wrapper
+        return self._open.enter_context(made)
+
+    def _router(self, name: str, discovery: str) -> RouterProcess:
+        launch = self._launches.get(name, Launch())
+        made = RouterProcess(self.folder, self.database.uri, discovery, name, _SETTINGS)
+        made.command = [*launch.wrapper, *made.command, *launch.flags]
         return self._open.enter_context(made)
 
     def _scraped(self) -> str:
