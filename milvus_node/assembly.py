@@ -14,7 +14,7 @@ from milvus_node.metrics import state as metrics
 from milvus_node.metrics.events import Events
 from milvus_node.roles import WRITES, Role
 from milvus_node.search.cache import SegmentCache
-from milvus_node.search.preload import preload_at_start
+from milvus_node.search.preload import PreloadAtStart
 from milvus_node.search.searcher import Searcher
 from milvus_node.search.segment import LoadedSegment, load_segment
 from milvus_node.service import stages
@@ -69,6 +69,7 @@ class Node:
         self._snapshots = SnapshotCache(self._reader.read)
         self._catalog = NodeCatalog(self._snapshots, is_writer=False)
         self.cache = SegmentCache(self._loaded, options.cache.cache_size_bytes, away)
+        self._preload = PreloadAtStart(self.cache, self._catalog.refreshed, options.cache.preload_collection)
         calls = options.calls
         self._pools = Pools(
             search=Pool("search", calls.search_threads, calls.max_waiting),
@@ -107,8 +108,12 @@ class Node:
             candidacy.start()
             routes = {**routes, **write_routes(candidacy.serve, candidacy.search, self._pools)}
             dispatcher = Dispatcher(routes, self._running, ended=self._ended, guard=self.guard)
-        preload_at_start(self.cache, self._catalog.refreshed, self._options.cache.preload_collection)
+        self._preload.run()
         return dispatcher
+
+    def hurry(self) -> None:
+        """Have ``open`` return without loading what is left; from any thread."""
+        self._preload.call_off()
 
     @property
     def _term(self) -> Term | None:

@@ -44,16 +44,23 @@ async def run(options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> 
     Raises:
         StartError, PluginError, CatalogError, StorageError: the node cannot run here.
     """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     announcer = announcer_for(options.discovery) if options.discovery else None
     tracer = call_tracer_for(options.tracing, "milvus-node")
     node = Node(options)
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopping.set()
+        node.hurry()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, _rereading(node, options, load))
     try:
         dispatcher = await asyncio.to_thread(node.open)
+        if stopping.is_set():
+            log.info("told to stop before it served")
+            return
         if tracer is not None:
             node.dropped_spans = lambda: tracer.counts.dropped + tracer.counts.failed
         handler = dispatcher if tracer is None else tracer.around(staged(dispatcher))

@@ -207,3 +207,20 @@ def test_a_reader_that_starts_without_a_database_serves_once_it_is_there(
             assert_serves(rpc)
     finally:
         mariadb.resume()
+
+
+def test_a_node_that_is_told_to_stop_while_it_preloads_ends_although_its_storage_hangs(tmp_path: Path) -> None:
+    with node(tmp_path) as server, NodeCalls(server.launch()) as rpc:
+        rpc.create("words", dimension=DIM)
+        rpc.insert("words", gaussian(ROWS, DIM, seed=0), rows(0)[0])
+        rpc.flush("words")
+        assert server.terminate() == 0
+    for ids in (tmp_path / "data").rglob("*.uid"):
+        ids.unlink()
+        os.mkfifo(ids)  # whoever opens it to read waits
+    settings = tmp_path / "node.yaml"
+    settings.write_text("cache:\n  preload_collection: words\n")
+    with node(tmp_path, role="readonly", flags=["--config", str(settings)]) as server:
+        server.start(lambda: "preloading words" in server.log_text(), timeout_s=60)
+        assert server.terminate(timeout_s=30) == 0
+        assert "ready" not in server.log_text()

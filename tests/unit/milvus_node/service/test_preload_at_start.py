@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.node_rpc import Rpc, floats, ok
+from harness.node_rpc import WAIT_S, Rpc, floats, ok
+from harness.waiting import eventually
 from milvus_node.assembly import Node
 from milvus_node.config import CacheOptions, NodeOptions, StorageOptions
 from milvus_node.roles import Role
@@ -30,16 +34,20 @@ def written(rpc: Rpc) -> Rpc:
     return rpc
 
 
+def read_only(storage: StorageOptions, wanted: str, size: int = 1 << 30) -> Node:
+    cache = CacheOptions(cache_size_bytes=size, preload_collection=wanted)
+    return Node(NodeOptions(storage=storage, cache=cache, role=Role.READONLY))
+
+
 @pytest.fixture
 def start(written: Rpc, storage: StorageOptions, loop: asyncio.AbstractEventLoop) -> Iterator[Start]:
     nodes: list[Node] = []
 
-    def read_only(wanted: str, size: int = 1 << 30) -> Rpc:
-        cache = CacheOptions(cache_size_bytes=size, preload_collection=wanted)
-        nodes.append(Node(NodeOptions(storage=storage, cache=cache, role=Role.READONLY)))
+    def started(wanted: str, size: int = 1 << 30) -> Rpc:
+        nodes.append(read_only(storage, wanted, size))
         return Rpc(nodes[-1], loop)
 
-    yield read_only
+    yield started
     for node in nodes:
         node.close()
 
@@ -78,6 +86,49 @@ def test_what_cannot_be_loaded_is_passed_over(
         away.setattr(raw_segment, "_open", pytest.fail)
         assert start("*").node.cache.usage.segments == 0
     assert "not all of * is preloaded: the database is away" in caplog.text
+
+
+def test_a_node_that_is_to_stop_waits_for_no_load_and_begins_none(
+    written: Rpc, storage: StorageOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, free, done = threading.Event(), threading.Event(), threading.Event()
+    begun = []
+    opened = raw_segment._open
+
+    def hanging(path: Path, expected: int | None = None) -> Any:
+        begun.append(path)
+        loading.set()
+        assert free.wait(WAIT_S)
+        return opened(path, expected)
+
+    monkeypatch.setattr(raw_segment, "_open", hanging)
+    node = read_only(storage, "*")
+
+    def open_it() -> None:
+        node.open()
+        done.set()
+
+    opening = threading.Thread(target=open_it)
+    opening.start()
+    try:
+        assert loading.wait(WAIT_S)
+        node.hurry()
+        assert done.wait(WAIT_S)
+    finally:
+        free.set()
+        opening.join(WAIT_S)
+    preloads = [thread for thread in threading.enumerate() if thread.name == "preload"]
+    eventually(lambda: not any(thread.is_alive() for thread in preloads), WAIT_S, "the load under way ends")
+    assert (node.cache.usage.segments, len({path.parent for path in begun})) == (1, 1)
+    node.close()
+
+
+def test_a_node_told_to_stop_before_it_opens_preloads_nothing(written: Rpc, storage: StorageOptions) -> None:
+    node = read_only(storage, "*")
+    node.hurry()
+    node.open()
+    assert node.cache.usage.loads == 0
+    node.close()
 
 
 def _away(*_: object) -> None:
