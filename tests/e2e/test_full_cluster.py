@@ -10,8 +10,9 @@ import pytest
 
 from harness.client import ClientRaised, Hits, RemoteClient
 from harness.full_cluster import FullCluster
-from harness.recorder import Recorder, Truth
+from harness.recorder import Recorder
 from harness.servers import Server
+from harness.truth import Truth
 from harness.vectors import gaussian, nearest, squared_l2
 from harness.waiting import eventually
 from harness.zookeeper import ZooKeeper

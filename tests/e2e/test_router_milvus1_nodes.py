@@ -17,7 +17,8 @@ from harness.milvus1.cluster import QUIET, Cluster
 from harness.milvus1.hooks import Point
 from harness.milvus1.node import Milvus1Double
 from harness.milvus1.options import Options
-from harness.recorder import Recorder, Truth
+from harness.recorder import Recorder
+from harness.truth import Truth
 from harness.waiting import eventually
 from mishards.wire.protos import milvus_pb2 as pb
 

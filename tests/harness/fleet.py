@@ -16,9 +16,9 @@ from harness.milvus1.client import NodeClient
 from harness.milvus1.options import Role
 from harness.milvus1.program import Milvus1Program
 from harness.ports import free_port
-from harness.recorder import Truth
 from harness.servers import Server, node
 from harness.tcp_proxy import TcpProxy
+from harness.truth import Truth
 from harness.vectors import gaussian
 from harness.waiting import eventually
 from mishards.wire.protos import milvus_pb2 as pb

@@ -1,8 +1,7 @@
 """Clients that search without pause while a test breaks things, and judge every answer.
 
-``Truth`` knows which rows an answer must have and which it may have: a row whose insert or delete is under way while
-a search runs may be in its answer or not. ``Recorder`` searches from several threads and sorts what comes back into
-right answers, declared errors (a status or a broken call), and wrong ones.
+``Recorder`` searches from several threads and sorts what comes back into right answers, declared errors (a status or a
+broken call), and wrong ones, by what a ``Truth`` says.
 """
 
 from __future__ import annotations
@@ -10,101 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import grpc
-import numpy as np
 
-from harness.milvus1.client import Found, NodeClient
-from harness.vectors import Floats, squared_l2
+from harness.milvus1.client import NodeClient
+from harness.truth import Truth
+from harness.vectors import Floats
 from harness.waiting import eventually
-
-_NEVER = float("inf")
-
-
-@dataclass
-class _Row:
-    vector: Floats
-    begun: float
-    visible: float = _NEVER
-    """When the flush after its insert had been acknowledged."""
-    leaving: float = _NEVER
-    gone: float = _NEVER
-    """When the flush after its delete had been acknowledged."""
-
-
-class Truth:
-    """The rows of one L2 collection over time. Every method may be called from any thread."""
-
-    def __init__(self) -> None:
-        self._rows: dict[int, _Row] = {}
-        self._lock = threading.Lock()
-
-    def inserting(self, ids: Iterable[int], vectors: Floats) -> None:
-        """Rows are about to be sent: from now on an answer may have them."""
-        now = time.monotonic()
-        with self._lock:
-            self._rows.update({number: _Row(vector, now) for number, vector in zip(ids, vectors, strict=True)})
-
-    def inserted(self, ids: Iterable[int]) -> None:
-        """They have been acknowledged and flushed: every later answer must have them."""
-        now = time.monotonic()
-        with self._lock:
-            for number in ids:
-                self._rows[number].visible = now
-
-    def deleting(self, ids: Iterable[int]) -> None:
-        """A delete is about to be sent: an answer need not have these rows any more."""
-        now = time.monotonic()
-        with self._lock:
-            for number in ids:
-                self._rows[number].leaving = now
-
-    def deleted(self, ids: Iterable[int]) -> None:
-        """It has been acknowledged and flushed: no later answer may have them."""
-        now = time.monotonic()
-        with self._lock:
-            for number in ids:
-                self._rows[number].gone = now
-
-    def fault(self, queries: Floats, topk: int, found: Found, began: float, ended: float) -> str:
-        """Return what is wrong with an answer to a search between two times, or nothing."""
-        with self._lock:
-            rows = {number: row for number, row in self._rows.items() if row.begun <= ended and row.gone > began}
-        ids = np.array(sorted(rows), np.int64)
-        certain = np.array([rows[n].visible <= began and rows[n].leaving > ended for n in ids], bool)
-        vectors = np.stack([rows[n].vector for n in ids]) if len(ids) else np.empty((0, queries.shape[1]), np.float32)
-        distances = squared_l2(queries, vectors)
-        if len(found.ids) != (len(queries) if certain.any() else len(found.ids)):
-            return f"{len(found.ids)} rows for {len(queries)} queries"
-        for row, (hits, said) in enumerate(zip(found.ids, found.distances, strict=True)):
-            if wrong := _fault_of_row(ids, certain, distances[row], topk, (hits, said)):
-                return f"query {row}: {wrong}"
-        return ""
-
-
-def _fault_of_row(
-    ids: np.ndarray, certain: np.ndarray, distances: np.ndarray, topk: int, answer: tuple[list[int], list[float]]
-) -> str:
-    kept = [place for place, number in enumerate(answer[0]) if number != -1]
-    hits, said = np.array(answer[0], np.int64)[kept], np.array(answer[1], np.float32)[kept]
-    places = np.searchsorted(ids, hits)
-    known = places < len(ids)
-    known[known] = ids[places[known]] == hits[known]
-    if not known.all():
-        return f"ids {hits[~known][:5].tolist()} are not there, or no longer"
-    if len(np.unique(hits)) != len(hits):
-        return "an id is there twice"
-    if not np.allclose(distances[places], said, rtol=1e-4, atol=1e-4) or (np.diff(said) < 0).any():
-        return "distances are wrong or out of order"
-    if len(hits) > topk:
-        return f"{len(hits)} hits for topk {topk}"
-    if len(hits) < min(topk, int(certain.sum())):
-        return f"short: {len(hits)} hits of {min(topk, int(certain.sum()))}"
-    horizon = said[-1] * (1 - 1e-4) if len(hits) == topk else np.inf
-    missing = np.setdiff1d(ids[certain & (distances < horizon)], hits)
-    return f"ids {missing[:5].tolist()} are missing" if len(missing) else ""
 
 
 @dataclass
