@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from milvus_node.errors import SegmentDamaged, SegmentMissing, StorageError
 from milvus_node.index.blocks import blocks
 from milvus_node.ingest.flush import raw_file_type, remove_unnamed
 from milvus_node.ingest.parts import WriteParts
@@ -63,18 +64,31 @@ class Rewriter:
         """Rewrite every segment of the collection in which enough rows are deleted.
 
         Raises:
-            StorageError, CatalogUnavailable: what was not rewritten yet stays as it was.
+            StorageError: segments are damaged or gone; the others were compacted.
+            DiskFull, CatalogUnavailable: what was not rewritten yet stays as it was.
         """
+        unreadable: list[StorageError] = []
         for found in self._parts.catalog.refreshed().collection(name).segments:
             segment = self._current(name, found)
             if segment is None:
                 continue  # merged while others were rewritten
-            folder = self._folder(segment)
-            deleted = len(folder.read_deleted())
-            if deleted and deleted >= COMPACTION_THRESHOLD * folder.row_count():
-                indexed = segment.file.file_type in (FileType.INDEX, FileType.TO_INDEX)
-                with self._parts.tasks.timed("compact"):
-                    self._rewrite(name, [segment], was_indexed=indexed)
+            try:
+                self._compact_segment(name, segment)
+            except (SegmentDamaged, SegmentMissing) as error:
+                unreadable.append(error)
+        if unreadable:
+            raise StorageError(
+                f"{len(unreadable)} segments of {name} cannot be compacted, the others are: "
+                + "; ".join(map(str, unreadable))
+            ) from unreadable[0]
+
+    def _compact_segment(self, name: str, segment: Segment) -> None:
+        folder = self._folder(segment)
+        deleted = len(folder.read_deleted())
+        if deleted and deleted >= COMPACTION_THRESHOLD * folder.row_count():
+            indexed = segment.file.file_type in (FileType.INDEX, FileType.TO_INDEX)
+            with self._parts.tasks.timed("compact"):
+                self._rewrite(name, [segment], was_indexed=indexed)
 
     def _current(self, name: str, found: Segment) -> Segment | None:
         segments = self._parts.catalog.known().collection(name).segments

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.write_path import OpenWritePath, WritePath
-from milvus_node.errors import SegmentDamaged, SegmentMissing
+from milvus_node.errors import SegmentDamaged, SegmentMissing, StorageError
 from milvus_node.ingest.maintenance import Maintenance, MaintenanceOptions
 from milvus_node.search.segment import load_segment
 from milvus_node.storage import raw_segment
@@ -50,6 +50,25 @@ def live_ids(node: WritePath, segment: Segment) -> list[int]:
     loaded = load_segment(node.parts.layout, node.collection(), segment)
     mask = loaded.tombstones.mask
     return [int(i) for i in (loaded.ids if mask is None else loaded.ids[~mask])]
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_the_others_are_compacted_and_a_damaged_segment_is_named_at_the_end(node: WritePath, is_gone: bool) -> None:
+    first, second, third = segments_of(node, [1, 2], [3, 4], [5, 6])
+    node.delete([1, 3, 5])
+    node.flush()
+    path, content = spoiled(folder_of(node, second), ".rv")
+    if is_gone:
+        path.unlink()
+    with pytest.raises(StorageError, match=f"1 segments of words cannot be compacted.*{path.name}"):
+        node.rewriter.compact("words")
+    left = {segment.segment_id for segment in node.collection().segments}
+    assert second.segment_id in left
+    assert not {first.segment_id, third.segment_id} & left
+    restore(path, content)
+    node.rewriter.compact("words")
+    assert second.segment_id not in {segment.segment_id for segment in node.collection().segments}
+    assert node.ids() == [2, 4, 6]
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
