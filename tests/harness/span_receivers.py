@@ -24,10 +24,11 @@ _MOST_BYTES = 1 << 16
 class JaegerAgent:
     """A UDP socket, and the spans of the datagrams in it, decoded by jaeger-client's own classes."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """Listen at a port of 127.0.0.1; 0 is any free one."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(("127.0.0.1", port))
         self._socket.setblocking(False)
         self._spans: list[ReceivedSpan] = []
         self.endpoint = f"127.0.0.1:{self._socket.getsockname()[1]}"

@@ -7,13 +7,15 @@ times if it only reads; one that writes never is, and its rows are then unknown 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -92,6 +94,10 @@ class CallError(Exception):
         self.outcome = outcome
 
 
+Act = Callable[[NodeClient, random.Random], "Call | None"]
+"""What a thread does again and again; a call that it returns is recorded."""
+
+
 class Traffic:
     """The load, from ``with`` to the end of its block; ``fill`` comes first."""
 
@@ -104,14 +110,26 @@ class Traffic:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._gates: list[threading.Lock] = []
+        """One a thread, which holds it while it acts."""
         for kind in READS:
             self.also(kind, self._search(kind))
         self.also("write", self._write)
 
-    def also(self, name: str, act: Callable[[NodeClient, random.Random], Call | None], pause_s: float = 0.0) -> None:
+    def also(self, name: str, act: Act, pause_s: float = 0.0) -> None:
         """Have a thread more that acts again and again, at the load's pace or its own; before the load begins."""
-        thread = threading.Thread(target=self._run, args=(name, act, pause_s), name=f"traffic-{name}", daemon=True)
-        self._threads.append(thread)
+        gate, pause_s = threading.Lock(), pause_s or self.load.pause_s
+        run = partial(self._run, name, act, pause_s, gate)
+        self._threads.append(threading.Thread(target=run, name=f"traffic-{name}", daemon=True))
+        self._gates.append(gate)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have no call of the load under way for as long as the block lasts."""
+        with contextlib.ExitStack() as gates:
+            for gate in self._gates:
+                gates.enter_context(gate)
+            yield
 
     def fill(self) -> None:
         """Make the collection and as many rows as there shall be; whatever fails raises."""
@@ -157,14 +175,22 @@ class Traffic:
 
         eventually(enough, timeout_s, lambda: f"{count} right calls of {kinds}; the last {self.calls(since)[-5:]}")
 
-    def insert(self, client: NodeClient, rows: int) -> Call:
+    def insert(self, client: NodeClient, rows: int, tag: str = "") -> Call:
         """Insert so many new rows; used by the load, and by tests beside it."""
+        return self.insert_ids(client, self.new_ids(rows), tag)
+
+    def new_ids(self, rows: int) -> range:
+        """Ids that were not sent before."""
         with self._lock:
-            ids = range(self._next, self._next + rows)
             self._next += rows
+            return range(self._next - rows, self._next)
+
+    def insert_ids(self, client: NodeClient, ids: range, tag: str = "") -> Call:
+        """Insert rows with these ids."""
+        rows = len(ids)
         vectors = gaussian(rows, self.load.dimension, seed=hash((self._seed, ids.start)) % 2**32)
         self.truth.inserting(ids, vectors)
-        call = timed(INSERT, lambda: client.insert(self.collection, vectors, ids).status)
+        call = timed(INSERT, lambda: client.insert(self.collection, vectors, ids, tag).status)
         if call.outcome is Outcome.RIGHT:
             self.truth.inserted(ids)
         return call
@@ -184,7 +210,7 @@ class Traffic:
             return self.delete(client, chance.sample(oldest, self.load.batch))
         return self.insert(client, self.load.batch)
 
-    def _search(self, kind: str) -> Callable[[NodeClient, random.Random], Call]:
+    def _search(self, kind: str) -> Act:
         params = json.dumps({"consistency_level": _LEVELS[kind]})
 
         def search(client: NodeClient, chance: random.Random) -> Call:
@@ -215,11 +241,12 @@ class Traffic:
             raise _refused(found.code, found.reason)
         return self.truth.fault(queries, topk, found, began, time.monotonic(), latest=latest)
 
-    def _run(self, name: str, act: Callable[[NodeClient, random.Random], Call | None], pause_s: float) -> None:
+    def _run(self, name: str, act: Act, pause_s: float, gate: threading.Lock) -> None:
         chance = random.Random(f"{self._seed}-{name}")
         with self.client() as client:
-            while not self._stopping.wait(pause_s or self.load.pause_s):
-                call = act(client, chance)
+            while not self._stopping.wait(pause_s):
+                with gate:
+                    call = act(client, chance)
                 if call is not None:
                     with self._lock:
                         self._calls.append(call)

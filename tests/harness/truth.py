@@ -95,6 +95,12 @@ class Truth:
             order = np.argsort(self._times[_BEGUN][found], kind="stable")
             return [int(number) for number in self._ids[found][order]]
 
+    def known(self, gone_since: float = 0.0) -> list[int]:
+        """Every row that was ever sent, but those whose delete was acknowledged before a moment."""
+        with self._lock:
+            rows = len(self._places)
+            return [int(number) for number in self._ids[:rows][self._times[_GONE, :rows] >= gone_since]]
+
     def vectors(self, ids: Sequence[int]) -> Floats:
         """The vectors ``float32[n, dim]`` of rows that were once sent."""
         with self._lock:
@@ -102,7 +108,7 @@ class Truth:
         return chosen
 
     def loss(self, present: Sequence[int]) -> str:
-        """Return what is wrong with the ids that are there in the end, while nothing is under way, or nothing."""
+        """Return what is wrong with the ids that are there, while nothing is under way, or nothing."""
         with self._lock:
             rows = len(self._places)
             ids, times = self._ids[:rows].copy(), self._times[:, :rows].copy()
