@@ -1,4 +1,4 @@
-"""The other ends of ``transport.py`` and ``hop.py``: servers and callers as processes, h2load, nginx.
+"""What loads and surrounds what is measured: servers and callers as processes on their cores, h2load, nginx.
 
 Run as a program it is one of those: ``serve TRANSPORT BYTES`` answers every call with so many bytes, ``call TRANSPORT
 ADDRESS BYTES SECONDS`` keeps 16 calls under way.
@@ -18,9 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from machine import program
 
 from mishards.deadline import Deadline
 from mishards.transport.api import SERVICE, Call, ServerOptions
@@ -55,6 +57,13 @@ class Figures:
     qps: float
     cpu_us: float
     p50_ms: float = 0.0
+    took_ms: tuple[float, ...] = ()
+    """Every call."""
+
+    @property
+    def qps_per_core(self) -> float:
+        """Calls for each second of CPU that the measured process used."""
+        return 1e6 / self.cpu_us if self.cpu_us else 0.0
 
 
 def median_of(figures: Sequence[Figures]) -> Figures:
@@ -94,28 +103,41 @@ def server(transport: str, reply_bytes: int, core: int = 0) -> object:
 
 @contextmanager
 def nginx(address: str, core: int = 0) -> Iterator[tuple[int, str]]:
-    """Nginx before a server, by ``grpc_pass``; its process id and its address."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    """Nginx before a server, by ``grpc_pass``; its process id and its address.
+
+    Raises:
+        Skipped: it is not installed.
+    """
+    (port,) = free_ports(1)
+    with tempfile.TemporaryDirectory() as folder:
         configuration = Path(folder) / "nginx.conf"
         configuration.write_text(_NGINX.format(folder=folder, address=address, port=port))
-        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
-        started = subprocess.Popen([*on_core(core), program, "-p", folder, "-c", str(configuration), "-e", "stderr"])
+        command = [*on_core(core), program("nginx"), "-p", folder, "-c", str(configuration), "-e", "stderr"]
+        started = subprocess.Popen(command)
         try:
-            _wait_for(port)
+            wait_for(f"127.0.0.1:{port}")
             yield started.pid, f"127.0.0.1:{port}"
         finally:
             started.terminate()
             started.wait(20)
 
 
-def _wait_for(port: int) -> None:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listened on a moment ago."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def wait_for(address: str) -> None:
+    """Wait until somebody listens there; 20 s at most."""
+    host, _, port = address.rpartition(":")
     end = time.monotonic() + 20
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((host, int(port)), 1).close()
         except OSError:
             if time.monotonic() > end:
                 raise
@@ -124,25 +146,28 @@ def _wait_for(port: int) -> None:
             return
 
 
-def h2load(pid: int, address: str, body: bytes, *, streams: int, seconds: int) -> Figures:
-    """Run h2load on core 1 over one connection, ``streams`` calls under way; figures of the process ``pid``."""
+def h2load(pid: int, address: str, body: bytes, *, streams: int, seconds: float, clients: int = 1) -> Figures:
+    """Run h2load on core 1: so many clients, each with ``streams`` calls under way; figures of the process ``pid``.
+
+    Raises:
+        Skipped: it is not installed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         request, log = Path(folder) / "request", Path(folder) / "log"
         request.write_bytes(struct.pack(">BI", 0, len(body)) + body)
-        command = [*on_core(1), "h2load", "-D", str(seconds), "-c", "1", "-m", str(streams), "-d", str(request)]
+        command = [*on_core(1), program("h2load", "nghttp2-client"), "-D", f"{seconds * 1000:.0f}ms"]
+        command += ["-c", str(clients), "-m", str(streams), "-d", str(request), *_HEADERS]
         before = cpu_s(pid)
         done = subprocess.run(
-            [*command, *_HEADERS, f"--log-file={log}", URL.format(address=address)],
-            capture_output=True,
-            text=True,
-            check=True,
+            [*command, f"--log-file={log}", URL.format(address=address)], capture_output=True, text=True, check=True
         )
         used = cpu_s(pid) - before
         found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", done.stdout)
-        if found is None or found[2] != "0" or found[3] != "0":
+        if found is None or found[1] == "0" or found[2] != "0" or found[3] != "0":
             raise SystemExit(f"h2load found faults:\n{done.stdout}")
-        took = [int(line.split()[2]) for line in log.read_text().splitlines()]
-    return Figures(int(found[1]) / seconds, used * 1e6 / int(found[1]), statistics.median(took) / 1e3)
+        took = tuple(int(line.split()[2]) / 1e3 for line in log.read_text().splitlines())
+    calls = int(found[1])
+    return Figures(calls / seconds, used * 1e6 / calls, statistics.median(took), took)
 
 
 async def _serve(transport: str, reply_bytes: int) -> None:
