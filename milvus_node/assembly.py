@@ -69,7 +69,7 @@ class Node:
         self._snapshots = SnapshotCache(self._reader.read)
         self._catalog = NodeCatalog(self._snapshots, is_writer=False)
         self.cache = SegmentCache(self._loaded, options.cache.cache_size_bytes, away)
-        self._preload = PreloadAtStart(self.cache, self._catalog.refreshed, options.cache.preload_collection)
+        self.preload = PreloadAtStart(self.cache, self._catalog.refreshed, options.cache.preload_collection)
         calls = options.calls
         self._pools = Pools(
             search=Pool("search", calls.search_threads, calls.max_waiting),
@@ -108,12 +108,8 @@ class Node:
             candidacy.start()
             routes = {**routes, **write_routes(candidacy.serve, candidacy.search, self._pools)}
             dispatcher = Dispatcher(routes, self._running, ended=self._ended, guard=self.guard)
-        self._preload.run()
+        self.preload.run()
         return dispatcher
-
-    def hurry(self) -> None:
-        """Have ``open`` return without loading what is left; from any thread."""
-        self._preload.call_off()
 
     @property
     def _term(self) -> Term | None:

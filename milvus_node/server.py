@@ -51,7 +51,7 @@ async def run(options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> 
 
     def stop() -> None:
         stopping.set()
-        node.hurry()
+        node.preload.call_off()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

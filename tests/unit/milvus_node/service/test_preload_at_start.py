@@ -112,7 +112,7 @@ def test_a_node_that_is_to_stop_waits_for_no_load_and_begins_none(
     opening.start()
     try:
         assert loading.wait(WAIT_S)
-        node.hurry()
+        node.preload.call_off()
         assert done.wait(WAIT_S)
     finally:
         free.set()
@@ -125,7 +125,7 @@ def test_a_node_that_is_to_stop_waits_for_no_load_and_begins_none(
 
 def test_a_node_told_to_stop_before_it_opens_preloads_nothing(written: Rpc, storage: StorageOptions) -> None:
     node = read_only(storage, "*")
-    node.hurry()
+    node.preload.call_off()
     node.open()
     assert node.cache.usage.loads == 0
     node.close()
