@@ -1,7 +1,7 @@
 """The router that one writes first, kept as the baseline of ``fanout.py``: synchronous grpcio and protobuf objects.
 
-Each search is parsed into objects, its vectors are built anew for every node, the nodes are asked by a thread each, and
-the answers are merged as Python lists. No catalog, no failover, no metrics: which node has which file is given.
+Each search is parsed into objects, its vectors are built anew for every node, the nodes are asked by futures, and the
+answers are merged as Python lists. No catalog, no failover, no metrics: which node has which file is given.
 
     python benchmarks/plain_router.py ORDER.json     # {"nodes": {"HOST:PORT": [FILE_ID, …], …}}
 """
@@ -28,7 +28,6 @@ class PlainRouter:
     """Searches all nodes and merges."""
 
     def __init__(self, nodes: Mapping[str, Sequence[int]]) -> None:
-        self._threads = ThreadPoolExecutor(THREADS * len(nodes))
         self._nodes: list[tuple[Any, list[str]]] = []
         for address, files in nodes.items():
             channel: Any = grpc.insecure_channel(address, options=_OPTIONS)
@@ -42,12 +41,10 @@ class PlainRouter:
     def search(self, request: pb.SearchParam, _context: grpc.ServicerContext) -> pb.TopKQueryResult:
         """Ask all nodes at once; the nearest of what they answer."""
         vectors = [list(row.float_data) for row in request.query_record_array]
-        asked = [self._threads.submit(self._ask, node, request, vectors) for node in self._nodes]
+        asked = [self._ask(node, request, vectors) for node in self._nodes]
         return merged([reply.result() for reply in asked], len(vectors), request.topk)
 
-    def _ask(
-        self, node: tuple[Any, list[str]], request: pb.SearchParam, vectors: Sequence[Sequence[float]]
-    ) -> pb.TopKQueryResult:
+    def _ask(self, node: tuple[Any, list[str]], request: pb.SearchParam, vectors: Sequence[Sequence[float]]) -> Any:
         call, files = node
         own = pb.SearchParam(
             collection_name=request.collection_name,
@@ -55,8 +52,7 @@ class PlainRouter:
             query_record_array=[pb.RowRecord(float_data=vector) for vector in vectors],
             extra_params=request.extra_params,
         )
-        reply: pb.TopKQueryResult = call(pb.SearchInFilesParam(file_id_array=files, search_param=own), timeout=60)
-        return reply
+        return call.future(pb.SearchInFilesParam(file_id_array=files, search_param=own), timeout=60)
 
 
 def merged(replies: Sequence[pb.TopKQueryResult], rows: int, topk: int) -> pb.TopKQueryResult:

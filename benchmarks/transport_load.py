@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def process(command: Sequence[str], core: int) -> Iterator[tuple[int, str]]:
         started.wait(20)
 
 
-def server(transport: str, reply_bytes: int, core: int = 0) -> object:
+def server(transport: str, reply_bytes: int, core: int = 0) -> AbstractContextManager[tuple[int, str]]:
     """A server of a transport that answers with so many bytes, on core 0."""
     return process([sys.executable, __file__, "serve", transport, str(reply_bytes)], core)
 
