@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mishards.bulk.export import existing
 from mishards.bulk.interrupt import stop_signal
 from mishards.bulk.listing import fetch, list_ids, read_ids
+from mishards.bulk.parts import existing
 from mishards.bulk.remote import Remote, Schema, connected
 from mishards.bulk.sources.api import Vectors
 from mishards.bulk.truth import Truth

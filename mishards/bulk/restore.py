@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mishards.bulk.backup import MANIFEST, Manifest, verify
 from mishards.bulk.delivery import Delivery, Persistence
 from mishards.bulk.imports import Loaded, check_still_there, completed, fingerprint, outcome
 from mishards.bulk.interrupt import stop_signal
 from mishards.bulk.journal import Journal
 from mishards.bulk.load import Loader, LoadPlan, block_rows_for
+from mishards.bulk.parts import MANIFEST, Manifest, verify
 from mishards.bulk.progress import shown
 from mishards.bulk.remote import Remote, Schema, connected
 from mishards.bulk.sources.api import Block, ReadOptions, Source

@@ -25,17 +25,20 @@ def export(as_json: bool, **options: Any) -> Exit:
     """Export the rows of COLLECTION with their ids to FILE.
 
     FILE ends with .npy, .npz, .fvecs, .bvecs, .hdf5, .h5, .parquet, .csv, .tsv or .jsonl; ids of .npy, .fvecs and
-    .bvecs go to NAME.ids.npy beside it. Ends with exit code 3 when ids are not unique: then rows cannot be told apart.
+    .bvecs go to NAME.ids.npy beside it. After Ctrl-C or a crash the same command goes on where it was. Ends with exit
+    code 3 when ids are not unique: then rows cannot be told apart.
     """
     from mishards.bulk.export import ExportOptions, run_export
 
     done = run_bulk(lambda console: run_export(ExportOptions(**options), console, quiet=as_json))
     if as_json:
         print_json(asdict(done))
-    else:
+    elif done.finished:
         gone = f", {done.gone:,} were deleted meanwhile" if done.gone else ""
         click.echo(f"{done.rows:,} rows written to {', '.join(done.files)} in {done.seconds:,.1f} s{gone}")
-    return _uniqueness(done.repeated_ids)
+    else:
+        click.echo(_interrupted(done.rows))
+    return _uniqueness(done.repeated_ids) if done.finished else Exit.INTERRUPTED
 
 
 @click.command(epilog=epilog("mishards backup things /backups/things"))
@@ -60,8 +63,12 @@ def backup(as_json: bool, **options: Any) -> Exit:
         gone = f", {done.gone:,} were deleted meanwhile" if done.gone else ""
         click.echo(f"{done.rows:,} rows backed up to {done.folder} in {done.seconds:,.1f} s{gone}")
     else:
-        click.echo(f"interrupted after {done.rows:,} rows; the same command goes on")
+        click.echo(_interrupted(done.rows))
     return _uniqueness(done.repeated_ids) if done.finished else Exit.INTERRUPTED
+
+
+def _interrupted(rows: int) -> str:
+    return f"interrupted after {rows:,} rows; the same command goes on"
 
 
 def _uniqueness(repeated_ids: int) -> Exit:

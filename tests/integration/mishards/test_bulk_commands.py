@@ -22,7 +22,8 @@ from harness.processes import server_folder
 from harness.rpc import Rpc, params, records
 from harness.servers import Server, node
 from harness.vectors import gaussian
-from mishards.bulk import backup
+from mishards.bulk import export, parts
+from mishards.bulk.parts import held
 from mishards.cli import main
 
 VECTORS = gaussian(500, 8)
@@ -180,7 +181,7 @@ def test_a_backup_that_was_interrupted_goes_on_behind_its_last_part(
     run: Any, rpc: Rpc, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(rpc, name)
-    real, left = backup._write_part, [2]
+    real, left = parts._write_part, [2]
 
     def dies(*arguments: Any) -> Any:
         left[0] -= 1
@@ -189,7 +190,7 @@ def test_a_backup_that_was_interrupted_goes_on_behind_its_last_part(
         return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(backup, "_write_part", dies)
+        patched.setattr(parts, "_write_part", dies)
         result = run("backup", name, "b", "--part-rows", "120")
         assert (result.exit_code, "the disk is full" in result.output) == (1, True)
     assert "was not finished" in run("restore", "b").output
@@ -208,7 +209,7 @@ def test_ctrl_c_ends_a_backup_behind_a_whole_part(
     run: Any, rpc: Rpc, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(rpc, name)
-    real, signals = backup._write_part, [signal.SIGINT]
+    real, signals = parts._write_part, [signal.SIGINT]
 
     def interrupted(*arguments: Any) -> Any:
         while signals:  # once: a second one would end it at once
@@ -216,11 +217,60 @@ def test_ctrl_c_ends_a_backup_behind_a_whole_part(
         return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(backup, "_write_part", interrupted)
+        patched.setattr(parts, "_write_part", interrupted)
         found = done(run("backup", name, "b", "--part-rows", "30", "--json"), 130)
     assert (found["finished"], found["parts"] < 17, found["rows"]) == (False, True, 30 * found["parts"])
     assert done(run("backup", name, "b", "--json"))["rows"] == 500
     assert done(run("restore", "b", "--as", f"{name}2", "--json"))["rows_after"] == 500
+
+
+@pytest.mark.parametrize("when", ["fetching", "writing"])
+def test_an_export_that_was_interrupted_goes_on_behind_its_last_part(
+    run: Any, rpc: Rpc, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    fill(rpc, name)
+    folder = tmp_path / ".x.npz.export"
+    module, step = (parts, "_write_part") if when == "fetching" else (export, "_append")
+    real, signals = getattr(module, step), [signal.SIGINT]
+
+    def interrupted(*arguments: Any) -> Any:
+        while signals:  # once: a second one would end it at once
+            os.kill(os.getpid(), signals.pop())
+        return real(*arguments)
+
+    monkeypatch.setattr("mishards.bulk.parts._PART_BYTES", 30 * 8 * 4)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, step, interrupted)
+        found = done(run("export", name, "x.npz", "--json"), 130)
+    kept = {path.name for path in folder.glob("part-*")}
+    assert (found["finished"], found["files"], 30 * len(kept) >= found["rows"] > 0) == (False, [], True)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert (
+        "the beginning of another export, of partitions all of"
+        in run("export", name, "x.npz", "--partition", "_default").output
+    )
+    with held(folder):
+        assert "is in use by another process" in run("export", name, "x.npz").output
+    rewritten = []
+
+    def noted(to: Path, number: int, *arguments: Any) -> Any:
+        rewritten.append(f"part-{number:05}.npz")
+        return write_part(to, number, *arguments)
+
+    write_part = parts._write_part
+    monkeypatch.setattr(parts, "_write_part", noted)
+    result = run("export", name, "x.npz")
+    assert (result.exit_code, "going on with an earlier export" in result.output) == (0, True), result.output
+    assert not kept & set(rewritten)
+    assert rows_in(tmp_path / "x.npz") == dict(enumerate(VECTORS.tolist()))
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.npz"]
+
+
+def test_an_export_that_cannot_begin_leaves_nothing_behind(run: Any, rpc: Rpc, name: str, tmp_path: Path) -> None:
+    fill(rpc, name)
+    for arguments in ((name, "x.npz", "--partition", "blue"), (name, "x.bvecs"), (name, "x.doc"), ("absent", "x.npz")):
+        assert run("export", *arguments).exit_code == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_binary_vectors_travel_too(run: Any, rpc: Rpc, name: str) -> None:
