@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.faults.small_disk import SmallDisk
 from harness.node_calls import FLAT, IVF_FLAT, NodeCalls, status
 from harness.servers import Server, node
 from harness.vectors import Floats, gaussian
@@ -28,47 +27,16 @@ storage:
 """
 
 
-class Disk:
-    """A small file system of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._filler = root / "filler"
-
-    def fill(self, *, leave: int = 0) -> None:
-        """Take all the room but ``leave`` bytes."""
-        free = os.statvfs(self.root)
-        left = free.f_bavail * free.f_frsize - leave
-        with self._filler.open("ab") as file:
-            os.posix_fallocate(file.fileno(), file.tell(), max(left, 1))
-
-    def free(self) -> None:
-        """Give the room back."""
-        self._filler.unlink()
-
-    @property
-    def used(self) -> int:
-        state = os.statvfs(self.root)
-        return (state.f_blocks - state.f_bfree) * state.f_frsize
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    if missing := SmallDisk.missing():
+        pytest.skip(missing)
+    with SmallDisk(tmp_path / "disk", DISK_MB) as mounted:
+        yield mounted
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    root = tmp_path / "disk"
-    root.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "small", root], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"this root may not mount: {mounted.stderr}")
-    yield Disk(root)
-    subprocess.run(["umount", "--lazy", root], check=True)
-
-
-@pytest.fixture
-def server(tmp_path: Path, disk: Disk) -> Iterator[Server]:
+def server(tmp_path: Path, disk: SmallDisk) -> Iterator[Server]:
     """A node that flushes when it is told to; data, log and metadata are all on the small disk."""
     config = tmp_path / "node.yaml"
     config.write_text(CONFIG)
@@ -104,7 +72,7 @@ def assert_serves(rpc: NodeCalls, batches: int) -> None:
     assert rpc.count(NAME) == batches * 1000
 
 
-def assert_catalog_is_whole(disk: Disk) -> None:
+def assert_catalog_is_whole(disk: SmallDisk) -> None:
     """What the catalog names is there, and nothing but that once the cleanup has been."""
 
     def orphans() -> set[tuple[str, str]]:
@@ -122,7 +90,7 @@ def assert_catalog_is_whole(disk: Disk) -> None:
 
 
 def test_an_insert_that_does_not_fit_is_refused_and_later_ones_succeed(
-    rpc: NodeCalls, server: Server, disk: Disk
+    rpc: NodeCalls, server: Server, disk: SmallDisk
 ) -> None:
     disk.fill(leave=100_000)
     code, reason = rpc.try_insert(NAME, vectors(1), 1000)
@@ -130,7 +98,7 @@ def test_an_insert_that_does_not_fit_is_refused_and_later_ones_succeed(
     assert "no room" in reason
     assert "No space left on device" in reason
     assert_serves(rpc, 1)
-    disk.free()
+    disk.heal()
     rpc.insert(NAME, vectors(1), 1000)
     assert_serves(rpc, 2)
     server.kill()
@@ -140,7 +108,7 @@ def test_an_insert_that_does_not_fit_is_refused_and_later_ones_succeed(
     assert_catalog_is_whole(disk)
 
 
-def test_without_any_room_nothing_is_begun(rpc: NodeCalls, disk: Disk) -> None:
+def test_without_any_room_nothing_is_begun(rpc: NodeCalls, disk: SmallDisk) -> None:
     rpc.create("other", dimension=DIM)
     disk.fill()
     for name in ("other", NAME):
@@ -151,7 +119,7 @@ def test_without_any_room_nothing_is_begun(rpc: NodeCalls, disk: Disk) -> None:
     assert created.error_code != 0
     assert "full" in created.reason
     assert_serves(rpc, 1)
-    disk.free()
+    disk.heal()
     assert list(rpc.ok("ShowCollections").collection_names) == [NAME, "other"]
     rpc.insert("other", vectors(1), 1000)
     rpc.insert(NAME, vectors(1), 1000)
@@ -160,7 +128,7 @@ def test_without_any_room_nothing_is_begun(rpc: NodeCalls, disk: Disk) -> None:
     assert_catalog_is_whole(disk)
 
 
-def test_a_flush_that_does_not_fit_fails_cleanly_and_is_made_up_for(rpc: NodeCalls, disk: Disk) -> None:
+def test_a_flush_that_does_not_fit_fails_cleanly_and_is_made_up_for(rpc: NodeCalls, disk: SmallDisk) -> None:
     rpc.insert(NAME, vectors(1), 1000, flush=False)
     rpc.ok("DeleteByID", collection_name=NAME, id_array=[500])
     disk.fill()
@@ -168,7 +136,7 @@ def test_a_flush_that_does_not_fit_fails_cleanly_and_is_made_up_for(rpc: NodeCal
     assert code in (1, 15)
     assert "full" in reason or "no room" in reason
     assert_serves(rpc, 1)
-    disk.free()
+    disk.heal()
     rpc.flush(NAME)
     assert rpc.count(NAME) == 1999
     assert rpc.search(NAME, vectors(1)[:2]).ravel().tolist() == [1000, 1001]
@@ -176,7 +144,7 @@ def test_a_flush_that_does_not_fit_fails_cleanly_and_is_made_up_for(rpc: NodeCal
     assert_catalog_is_whole(disk)
 
 
-def test_a_merge_and_a_build_that_do_not_fit_fail_cleanly_and_heal(rpc: NodeCalls, disk: Disk) -> None:
+def test_a_merge_and_a_build_that_do_not_fit_fail_cleanly_and_heal(rpc: NodeCalls, disk: SmallDisk) -> None:
     for batch in range(1, 10):
         rpc.insert(NAME, vectors(batch), batch * 1000)
     assert rpc.create_index(NAME, FLAT, "{}").error_code == 0  # one segment
@@ -186,14 +154,14 @@ def test_a_merge_and_a_build_that_do_not_fit_fail_cleanly_and_heal(rpc: NodeCall
     assert code != 0
     assert "no room" in reason
     assert_serves(rpc, 10)
-    disk.free()
+    disk.heal()
     assert status(rpc.create_index(NAME, IVF_FLAT, '{"nlist":16}')) == (0, "OK")
     assert [segment["index_name"] for segment in segments(rpc)] == ["IVFFLAT"]
     assert_serves(rpc, 10)
     assert_catalog_is_whole(disk)
 
 
-def test_small_segments_are_merged_once_there_is_room(rpc: NodeCalls, disk: Disk) -> None:
+def test_small_segments_are_merged_once_there_is_room(rpc: NodeCalls, disk: SmallDisk) -> None:
     disk.fill(leave=1_600_000)
     for batch in range(1, 3):
         rpc.insert(NAME, vectors(batch), batch * 1000)
@@ -201,7 +169,7 @@ def test_small_segments_are_merged_once_there_is_room(rpc: NodeCalls, disk: Disk
     assert code == 1
     assert "no room" in reason
     assert_serves(rpc, 3)
-    disk.free()
+    disk.heal()
     assert status(rpc.create_index(NAME, FLAT, "{}")) == (0, "OK")
     assert len(segments(rpc)) == 1
     assert_serves(rpc, 3)

@@ -10,6 +10,7 @@ from ctypes.util import find_library
 from pathlib import Path
 
 from harness.faults.fuse_fault import Fault, Kind
+from harness.faults.privileges import Capability, lacks
 from harness.processes import Program
 
 
@@ -32,8 +33,8 @@ class FuseFolder:
     @staticmethod
     def missing() -> str:
         """Return what is not there, or nothing."""
-        if os.geteuid() != 0:
-            return "only root may mount a folder of FUSE here"
+        if lacks(Capability.SYS_ADMIN):
+            return "this user may not mount a folder of FUSE (CAP_SYS_ADMIN)"
         if not os.access("/dev/fuse", os.R_OK | os.W_OK):
             return "there is no /dev/fuse: the kernel has no FUSE, or this container may not use it"
         if not (find_library("fuse3") or find_library("fuse")):
