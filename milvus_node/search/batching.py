@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting(Generic[T]):
-    number: int
-    rows: int
-    item: T
 
 
 class BatchQueue(Generic[T]):
@@ -25,7 +17,7 @@ class BatchQueue(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, deque[_Waiting[T]]] = {}
+        self._lines: dict[Hashable, deque[tuple[int, int, T]]] = {}  # of numbers that rise, rows, items
         self._numbers = count()
 
     def __len__(self) -> int:
@@ -34,22 +26,26 @@ class BatchQueue(Generic[T]):
 
     def add(self, key: Hashable, item: T, rows: int) -> None:
         """Put an item that asks for so many rows in the line of its key."""
-        self._lines.setdefault(key, deque()).append(_Waiting(next(self._numbers), rows, item))
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = deque()
+        line.append((next(self._numbers), rows, item))
 
     def take(self, max_rows: int) -> list[T]:
         """Take the items of the next key, up to ``max_rows`` rows; a larger first item comes alone. Empty if none."""
         if not self._lines:
             return []
         key, line = min(self._lines.items(), key=_age)
-        first = line.popleft()
-        taken, rows = [first.item], first.rows
-        while line and rows + line[0].rows <= max_rows:
-            rows += line[0].rows
-            taken.append(line.popleft().item)
+        _, rows, first = line.popleft()
+        taken = [first]
+        while line and rows + line[0][1] <= max_rows:
+            _, more, item = line.popleft()
+            rows += more
+            taken.append(item)
         if not line:
             del self._lines[key]
         return taken
 
 
-def _age(entry: tuple[Hashable, deque[_Waiting[T]]]) -> int:
-    return entry[1][0].number
+def _age(entry: tuple[Hashable, deque[tuple[int, int, T]]]) -> int:
+    return entry[1][0][0]

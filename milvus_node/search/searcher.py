@@ -33,6 +33,17 @@ class Query:
     deadline: Deadline = _NEVER
 
 
+def joined(like: Query, parts: Sequence[tuple[Vectors, Deadline]]) -> Query:
+    """One query for those of several callers, ``like`` it in all but vectors and deadlines; due by the last deadline.
+
+    Its answer is theirs, one below the other.
+    """
+    vectors = [part for part, _ in parts]
+    together = np.ascontiguousarray(vectors[0]) if len(vectors) == 1 else np.concatenate(vectors)
+    deadline = max((deadline for _, deadline in parts), key=lambda deadline: deadline.at)
+    return replace(like, vectors=cast("Vectors", together), deadline=deadline)
+
+
 class Searcher:
     """Searches segments through the cache. Safe from any thread; runs on the thread that calls."""
 
@@ -61,26 +72,6 @@ class Searcher:
             return parts[0]
         merged = merge(parts, min(query.topk, width), larger_is_nearer=metric.larger_is_nearer)
         return _with_inner_padding(merged) if metric in _SET_METRICS else merged
-
-    def search_together(
-        self, collection: Collection, segments: Sequence[Segment], queries: Sequence[Query]
-    ) -> list[TopK | None]:
-        """Search for queries alike in all but vectors and deadlines; the answers are those of one search for each.
-
-        Raises:
-            StorageError: a segment cannot be loaded; no query has an answer.
-            DeadlineExceeded: the last of the deadlines passed.
-        """
-        if len(queries) == 1:
-            return [self.search(collection, segments, queries[0])]
-        vectors = cast("Vectors", np.concatenate([query.vectors for query in queries]))
-        latest = max((query.deadline for query in queries), key=lambda deadline: deadline.at)
-        found = self.search(collection, segments, replace(queries[0], vectors=vectors, deadline=latest))
-        if found is None:
-            return [None] * len(queries)
-        ends = np.cumsum([len(query.vectors) for query in queries]).tolist()
-        starts = [0, *ends[:-1]]
-        return [TopK(found.ids[a:b], found.distances[a:b]) for a, b in zip(starts, ends, strict=True)]
 
     def _one(self, collection: Collection, segment: Segment, query: Query) -> tuple[TopK, int]:
         if segment.rows == 0:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -32,6 +31,8 @@ class Route:
 
     serve: Serve
     pool: Pool
+    again: Callable[[Call], Share[bytes] | None] | None = None
+    """At once, on the event loop: what ``serve`` would leave of a call like one before. None where it must be asked."""
 
 
 class RunningCalls:
@@ -39,21 +40,21 @@ class RunningCalls:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._names: dict[int, str] = {}
+        self._methods: dict[int, str] = {}
 
-    @contextmanager
-    def entered(self, method: str) -> Iterator[None]:
-        """Count a call in for as long as the block lasts."""
+    def enter(self, method: str) -> int:
+        """Count a call in; ``leave`` takes the number that it gets."""
         number = next(self._numbers)
-        self._names[number] = f"{method}-{number}"
-        try:
-            yield
-        finally:
-            del self._names[number]
+        self._methods[number] = method
+        return number
+
+    def leave(self, number: int) -> None:
+        """Count a call out."""
+        del self._methods[number]
 
     def names(self, without: str) -> list[str]:
         """Every call under way that is not of the method ``without``."""
-        return [name for name in list(self._names.values()) if not name.startswith(f"{without}-")]
+        return [f"{method}-{number}" for number, method in list(self._methods.items()) if method != without]
 
 
 class Dispatcher:
@@ -87,14 +88,39 @@ class Dispatcher:
         route = self._routes.get(method)
         if route is None:
             raise UnknownMethod(method)
+        number = self._running.enter(method)
+        try:
+            return await (self._again(route, call) or self._served(route, call))
+        finally:
+            self._running.leave(number)
+
+    def _again(self, route: Route, call: Call) -> Awaitable[bytes] | None:
+        """The answer to a call like one before, as soon as it has been worked out."""
+        if route.again is None:
+            return None
+        arrived = time.monotonic()
+        share = route.again(call)
+        return None if share is None else _shared(route.pool, share, call, arrived)
+
+    async def _served(self, route: Route, call: Call) -> bytes:
         task = _Task(spans.carried(route.serve), call)
         try:
-            with self._running.entered(method):
-                return await route.pool.run(task)
+            return await route.pool.run(task)
         except DecodeError as error:
-            raise MalformedRequest(f"{method}: the bytes are no {METHODS[method].request.DESCRIPTOR.name}") from error
+            name = METHODS[call.method].request.DESCRIPTOR.name
+            raise MalformedRequest(f"{call.method}: the bytes are no {name}") from error
         finally:
             task.noted()
+
+
+async def _shared(pool: Pool, share: Share[bytes], call: Call, arrived: float) -> bytes:
+    checked = time.monotonic()
+    try:
+        return await pool.share(share)
+    finally:
+        call.notes["wait_ms"] = 0.0
+        call.notes["check_ms"] = (checked - arrived) * 1000
+        call.notes["search_ms"] = (time.monotonic() - checked) * 1000
 
 
 def _status(method: str, reply: bytes) -> tuple[Code | int, str]:

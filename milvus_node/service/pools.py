@@ -59,14 +59,17 @@ class Share(Generic[T_co]):
 
 
 class _Job:
-    """One call. ``waits`` and ``given_up`` belong to the pool's lock, ``reply`` to the event loop."""
+    """One call: work to begin, or a share to do.
+
+    ``waits`` and ``given_up`` belong to the pool's lock, ``reply`` to the event loop.
+    """
 
     __slots__ = ("given_up", "reply", "share", "waits", "work")
 
-    def __init__(self, work: Callable[[], Any], reply: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Callable[[], Any] | None, share: Share[Any] | None, reply: asyncio.Future[Any]) -> None:
         self.work = work
+        self.share = share
         self.reply = reply
-        self.share: Share[Any] | None = None
         self.waits = True
         self.given_up = False
 
@@ -103,24 +106,38 @@ class Pool:
             Overloaded: too many calls wait already.
             ShuttingDown: the pool is closed.
         """
+        result: T = await self._reply(self._admit(work, None))
+        return result
+
+    async def share(self, share: Share[T]) -> T:
+        """Do a share; otherwise as ``run``."""
+        result: T = await self._reply(self._admit(None, share))
+        return result
+
+    def _admit(self, work: Callable[[], Any] | None, share: Share[Any] | None) -> _Job:
         if self._admitted >= self._limit and not self._closed:
             raise Overloaded(f"{self._limit} {self._name} calls are under way or waiting already; try again later")
-        job = _Job(work, asyncio.get_running_loop().create_future())
+        job = _Job(work, share, asyncio.get_running_loop().create_future())
         with self._lock:
             if self._closed:
                 raise ShuttingDown
-            self._new.append(job)
+            if share is None:
+                self._new.append(job)
+            else:
+                self._shares.add(share.key, job, share.rows)
             self._wake_a_thread()
         self._admitted += 1
+        return job
+
+    async def _reply(self, job: _Job) -> Any:
         try:
-            result: T = await job.reply
+            return await job.reply
         except asyncio.CancelledError:
             with self._lock:
                 job.given_up = True
                 if job.waits:
                     self._admitted -= 1
             raise
-        return result
 
     def close(self) -> None:
         """Refuse new work, drop what waits; what runs goes on to its end."""
@@ -192,6 +209,7 @@ class Pool:
 
     def _begin(self, job: _Job) -> bool:
         """Do the call's work; did it end in line with a share?"""
+        assert job.work is not None  # noqa: S101 - narrows the type; a job without work has its share from the start
         try:
             result = job.work()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's

@@ -72,7 +72,7 @@ def read_routes(calls: ReadCalls, pools: Pools) -> dict[str, Route]:
         "GetVectorsByID": Route(rows.get_vectors_by_id, pools.info),
         "GetVectorIDs": Route(rows.get_vector_ids, pools.info),
         "Search": Route(searches.search, pools.search),
-        "SearchInFiles": Route(searches.search_in_files, pools.search),
+        "SearchInFiles": Route(searches.search_in_files, pools.search, searches.in_files_again),
         "SearchByID": Route(calls.by_id.search_by_id, pools.search),
         "PreloadCollection": Route(searches.preload, pools.definition),
         "ReleaseCollection": Route(searches.release, pools.info),

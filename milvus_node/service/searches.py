@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -13,34 +13,51 @@ from milvus_node.catalog import NodeCatalog
 from milvus_node.index import api as index_api
 from milvus_node.index.api import Vectors
 from milvus_node.search.cache import SegmentCache, key_of
-from milvus_node.search.searcher import Query, Searcher
+from milvus_node.search.searcher import Query, Searcher, joined
 from milvus_node.service.pools import Share
 from milvus_node.service.stages import Together, Waiting, waiting
 from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
+from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId
 from mishards.kinds import IndexType, MetricType
 from mishards.transport.api import Call
 from mishards.wire import limits, names
+from mishards.wire.alike import AlikeRequests
 from mishards.wire.extensions import REVISION_KEY
 from mishards.wire.params import SearchParams, search_params
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
-from mishards.wire.results import encode_result
+from mishards.wire.results import encode_results
 from mishards.wire.search import SearchEnvelope, SearchInFilesEnvelope
-from mishards.wire.vectors import vector_rows
+from mishards.wire.vectors import check_finite, vector_rows
 
 _CACHED_TEXT = 1024
 """Characters of parameters that are worth remembering."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Wanted:
-    """A search that passed every check."""
+class _Plan:
+    """What a search that passed every check comes to; the same for all that are alike but for vectors and caller."""
 
     collection: Collection
     segments: Sequence[Segment]
-    query: Query
-    waiting: Waiting | None = field(default_factory=waiting)
+    like: Query
+    """One of them."""
+    key: str
+    """The same for all that can be done together."""
+    version: int
+    """Of the snapshot that this was made from."""
+    notes: dict[str, object]
+
+
+class _Wanted(NamedTuple):
+    """One caller's search."""
+
+    plan: _Plan
+    vectors: Vectors
+    """Maybe a view of the request, and maybe with values that are not finite."""
+    deadline: Deadline
+    waiting: Waiting | None
 
 
 class SearchCalls:
@@ -55,15 +72,16 @@ class SearchCalls:
         self._searcher = searcher
         self._cache = cache
         self._pruned_version = 0
+        self._alike: AlikeRequests[_Plan] = AlikeRequests()
 
     def search(self, call: Call) -> Share[bytes]:
         """Search over the collection, or over the partitions that the tags select."""
         envelope = SearchEnvelope.scan(call.request)
         _note(call, envelope)
-        collection, query = self._checked(envelope, self._catalog.now())
+        snapshot = self._catalog.now()
+        collection, query = self._checked(envelope, snapshot)
         segments = selected(collection, envelope.partition_tags)
-        call.notes["segments"] = len(segments)
-        return self._share(_Wanted(collection, segments, _due(query, call)), envelope.partition_tags)
+        return self._share(_plan(call, snapshot, (collection, segments), query, envelope.partition_tags), query, call)
 
     def search_in_files(self, call: Call) -> Share[bytes]:
         """Search over the files named; without names, over the whole collection."""
@@ -71,34 +89,52 @@ class SearchCalls:
         envelope = request.search
         _note(call, envelope)
         if not request.file_ids:
-            collection, query = self._checked(envelope, self._catalog.now())
-            call.notes["segments"] = len(collection.segments)
-            return self._share(_Wanted(collection, collection.segments, _due(query, call)), ())
+            snapshot = self._catalog.now()
+            collection, query = self._checked(envelope, snapshot)
+            return self._share(_plan(call, snapshot, (collection, collection.segments), query, ()), query, call)
         limits.check_search_files(len(request.file_ids))
         wanted = _numbers(request.file_ids)
         snapshot = self._snapshot_with(wanted, call)
         collection, query = self._checked(envelope, snapshot)
         segments = _found(snapshot, wanted, collection)
-        strict = REVISION_KEY in dict(call.metadata)
-        if not segments or (strict and not snapshot.segments_by_file.keys() >= set(wanted)):
+        all_known = snapshot.segments_by_file.keys() >= set(wanted)
+        if not segments or not (all_known or _revision(call) is None):
             raise InvalidFileId("Invalid file id")
-        call.notes["segments"] = len(segments)
-        return self._share(_Wanted(collection, segments, _due(query, call)), tuple(wanted))
+        plan = _plan(call, snapshot, (collection, segments), query, wanted)
+        if all_known:
+            self._alike.remember(call.request, envelope.rows, plan)
+        return self._share(plan, query, call)
 
-    def _share(self, wanted: _Wanted, place: tuple[str, ...] | tuple[int, ...]) -> Share[bytes]:
-        """The search itself, to be done with others over the same ``place`` of the same state of the catalog."""
-        query = wanted.query
-        # As long as a share waits it holds its collection, so the identity is that of no other.
-        key = id(wanted.collection), place, query.topk, query.metric, query.params
-        return Share(key, len(query.vectors), wanted, self._search_together)
+    def in_files_again(self, call: Call) -> Share[bytes] | None:
+        """``search_in_files`` of a request like one before, without a look at anything; None where that will not do.
+
+        Never blocks.
+        """
+        found = self._alike.find(call.request)
+        if found is None:
+            return None
+        plan, vectors = found
+        snapshot = self._catalog.known()
+        revision = _revision(call)
+        if revision is None or revision > snapshot.revision or plan.version != snapshot.version:
+            return None
+        call.notes.update(plan.notes)
+        return Share(plan.key, len(vectors), _Wanted(plan, vectors, call.deadline, waiting()), self._search_together)
+
+    def _share(self, plan: _Plan, query: Query, call: Call) -> Share[bytes]:
+        """The search itself, to be done with others over the same segments in the same state of the catalog."""
+        call.notes.update(plan.notes)
+        wanted = _Wanted(plan, query.vectors, call.deadline, waiting())
+        return Share(plan.key, len(query.vectors), wanted, self._search_together)
 
     def _search_together(self, shares: Sequence[_Wanted]) -> list[bytes]:
-        first = shares[0]
-        queries = [wanted.query for wanted in shares]
-        with Together([wanted.waiting for wanted in shares], len(first.segments)) as stages:
-            found = self._searcher.search_together(first.collection, first.segments, queries)
+        plan = shares[0].plan
+        with Together([wanted.waiting for wanted in shares], len(plan.segments)) as stages:
+            query = joined(plan.like, [(wanted.vectors, wanted.deadline) for wanted in shares])
+            check_finite(query.vectors)
+            found = self._searcher.search(plan.collection, plan.segments, query)
             stages.searched()
-            return [encode_result(each) for each in found]
+            return encode_results(found, [len(wanted.vectors) for wanted in shares])
 
     def _checked(self, envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:
         self._forget_superseded(snapshot)
@@ -108,6 +144,7 @@ class SearchCalls:
         """Free what the catalog names no more: no search will ask for it. Two threads may both do it, to one end."""
         if snapshot.version > self._pruned_version:
             self._pruned_version = snapshot.version
+            self._alike.clear()
             self._cache.retain({key_of(segment) for segment in snapshot.segments_by_file.values()})
 
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
@@ -115,9 +152,8 @@ class SearchCalls:
 
         Who does not say which revision it works on, a router without the extension or a client, gets the newest.
         """
-        snapshot = self._catalog.known()
-        asked = dict(call.metadata).get(REVISION_KEY, "")
-        if not asked.isdecimal() or snapshot.revision < int(asked):
+        snapshot, revision = self._catalog.known(), _revision(call)
+        if revision is None or snapshot.revision < revision:
             return self._catalog.now()
         known = snapshot.segments_by_file
         return snapshot if all(file_id in known for file_id in wanted) else self._catalog.now()
@@ -149,8 +185,25 @@ class SearchCalls:
         return ok_status().SerializeToString()
 
 
-def _due(query: Query, call: Call) -> Query:
-    return replace(query, deadline=call.deadline)
+def _plan(
+    call: Call,
+    snapshot: Snapshot,
+    where: tuple[Collection, Sequence[Segment]],
+    query: Query,
+    place: Sequence[str] | Sequence[int],
+) -> _Plan:
+    """What a checked search comes to; ``place`` says the same as the segments for one state of the catalog."""
+    collection, segments = where
+    # A share holds its collection as long as it waits, so that the identity is that of no other.
+    key = repr((id(collection), tuple(place), query.topk, query.metric, query.params))
+    notes = {**call.notes, "segments": len(segments)}
+    return _Plan(collection, segments, query, key, snapshot.version, notes)
+
+
+def _revision(call: Call) -> int | None:
+    """The revision of the catalog that the caller works on; None of one who does not say, a client or an old router."""
+    asked = next((value for key, value in call.metadata if key == REVISION_KEY), "")
+    return int(asked) if asked.isdecimal() else None
 
 
 def checked(envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:

@@ -6,7 +6,9 @@ any segment to search has no rows at all, however many queries were asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -67,22 +69,37 @@ def encode_result(topk: TopK | None) -> bytes:
     return join_result(rows, encode_varints(topk.ids.ravel()), topk.distances)
 
 
+def encode_results(topk: TopK | None, counts: Sequence[int]) -> list[bytes]:
+    """Encode one answer as several: of its first ``counts[0]`` rows, of the next ``counts[1]``, and so on."""
+    if len(counts) == 1:
+        return [encode_result(topk)]
+    if topk is None or not topk.ids.size:
+        return [OK_FIELD] * len(counts)
+    width = topk.ids.shape[1]
+    ids = encode_varints(topk.ids.ravel())
+    distances = np.ascontiguousarray(topk.distances, "<f4").tobytes()
+    ends = np.cumsum(counts) * width
+    id_ends = np.flatnonzero(np.frombuffer(ids, np.int8) >= 0)[ends - 1] + 1
+    answers, id_start, start = [], 0, 0
+    for rows, id_end, end in zip(counts, id_ends.tolist(), (4 * ends).tolist(), strict=True):
+        before_ids, before_distances = _frame(rows, id_end - id_start, end - start)
+        answers.append(b"".join((before_ids, ids[id_start:id_end], before_distances, distances[start:end])))
+        id_start, start = id_end, end
+    return answers
+
+
 def join_result(rows: int, packed_ids: bytes, distances: NDArray[np.float32]) -> bytes:
     """Encode a successful answer from ids that are encoded already and float32 distances of any shape."""
     packed = np.ascontiguousarray(distances, "<f4").tobytes()
-    return b"".join(
-        (
-            OK_FIELD,
-            _ROW_NUM,
-            varint_bytes(rows),
-            _IDS,
-            varint_bytes(len(packed_ids)),
-            packed_ids,
-            _DISTANCES,
-            varint_bytes(len(packed)),
-            packed,
-        )
-    )
+    before_ids, before_distances = _frame(rows, len(packed_ids), len(packed))
+    return b"".join((before_ids, packed_ids, before_distances, packed))
+
+
+@lru_cache(maxsize=256)
+def _frame(rows: int, id_bytes: int, distance_bytes: int) -> tuple[bytes, bytes]:
+    """What stands before the ids of a successful answer, and before its distances."""
+    before_ids = OK_FIELD + _ROW_NUM + varint_bytes(rows) + _IDS + varint_bytes(id_bytes)
+    return before_ids, _DISTANCES + varint_bytes(distance_bytes)
 
 
 def decode_result(reply: bytes) -> tuple[Code | int, int, TopK]:

@@ -31,6 +31,7 @@ _INSERT_ROWS, _INSERT_IDS = 2, 3
 _MAX_PARSED_ROWS = 1 << 20
 """Rows that are read one by one; many more are no honest request, and would take seconds."""
 _FIELD_2 = b"\x12"
+_FLOAT32 = np.dtype("<f4")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,16 +121,53 @@ def float_rows(rows: Rows, dimension: int) -> Floats:
         IllegalDimension: a row has another length, or there are bytes in place of floats.
         MalformedRequest: a row is no ``RowRecord``.
     """
-    uniform = _uniform(rows)
-    if uniform is not None and uniform.tag == _FLOATS and uniform.size == 4 * dimension:
-        shape, strides = (uniform.records, dimension), (uniform.stride, 4)
-        vectors: Floats = np.ndarray(shape, "<f4", rows.buffer, offset=uniform.start, strides=strides)
+    grid = float_grid(rows)
+    if grid is not None and grid.dimension == dimension:
+        vectors = grid.view(rows.buffer)
     else:
         records = _parse(rows)
         _check_lengths([len(record.float_data) for record in records], dimension)
         vectors = np.array([record.float_data[:] for record in records], np.float32)
-    _check_finite(vectors)
+    check_finite(vectors)
     return vectors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloatGrid:
+    """Where the floats of rows stand that are all of one length, with equal bytes between them."""
+
+    start: int
+    """Offset of the first value."""
+    stride: int
+    records: int
+    dimension: int
+    head: NDArray[np.uint8]
+    """What stands before the values of each row."""
+
+    def fits(self, request: bytes) -> bool:
+        """Has a request, as long as the one that this was found in, the same bytes between its first and last row?"""
+        if self.records == 1:
+            return True
+        width = len(self.head)
+        shape, offset = (self.records - 1, width), self.start - width + self.stride
+        heads = np.ndarray(shape, np.uint8, request, offset=offset, strides=(self.stride, 1))
+        return bool((heads == self.head).all())
+
+    def view(self, request: bytes) -> Floats:
+        """The values, float32[records, dimension], strided and maybe unaligned."""
+        shape, strides = (self.records, self.dimension), (self.stride, 4)
+        values: Floats = np.ndarray(shape, _FLOAT32, request, offset=self.start, strides=strides)
+        return values
+
+
+def float_grid(rows: Rows) -> FloatGrid | None:
+    """Where the floats of these rows stand; None where the rows are not alike, or hold something else."""
+    uniform = _uniform(rows)
+    if uniform is None or uniform.tag != _FLOATS or uniform.size % 4:
+        return None
+    begin = rows.runs[0].begin
+    head = np.frombuffer(rows.buffer, np.uint8, uniform.start - begin, begin)
+    return FloatGrid(uniform.start, uniform.stride, uniform.records, uniform.size // 4, head)
 
 
 def binary_rows(rows: Rows, dimension: int) -> Bytes:
@@ -237,7 +275,8 @@ def _check_lengths(lengths: list[int], wanted: int) -> None:
         raise IllegalDimension(WRONG_DIMENSION)
 
 
-def _check_finite(vectors: Floats) -> None:
+def check_finite(vectors: Floats | Bytes) -> None:
+    """Check that the values of all vectors are numbers. Raises IllegalRows, which names the first one that is not."""
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise IllegalRows(f"Vector {row} has a value that is NaN or infinite. Make sure that all values are finite.")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from milvus_node.index.api import BuildParams, SearchParams
 from milvus_node.index.factory import build
 from milvus_node.index.file import save
 from milvus_node.search.cache import SegmentCache
-from milvus_node.search.searcher import Query, Searcher
+from milvus_node.search.searcher import Query, Searcher, joined
 from milvus_node.search.segment import LoadedSegment, load_segment, read_tombstones
 from milvus_node.storage.layout import StorageLayout
 from mishards.catalog.records import FileRecord, FileType, TableRecord
@@ -302,8 +301,11 @@ def test_searches_done_together_go_on_until_the_last_of_their_deadlines(tmp_path
     shelf = Shelf(tmp_path)
     shelf.add([1, 2, 3], floats(3))
     query = Query(floats(1), 2, MetricType.L2, SearchParams())
-    late, early = replace(query, deadline=Deadline.after(60)), replace(query, deadline=Deadline(0.0))
-    both = shelf.searcher.search_together(shelf.collection, shelf.segments, [early, late])
-    assert [found is not None and found.ids.shape for found in both] == [(1, 2), (1, 2)]
+    late, early = Deadline.after(60), Deadline(0.0)
+    both = shelf.searcher.search(
+        shelf.collection, shelf.segments, joined(query, [(query.vectors, early), (query.vectors, late)])
+    )
+    assert both is not None
+    assert both.ids.shape == (2, 2)
     with pytest.raises(DeadlineExceeded):
-        shelf.searcher.search_together(shelf.collection, shelf.segments, [early, early])
+        shelf.searcher.search(shelf.collection, shelf.segments, joined(query, [(query.vectors, early)] * 2))

@@ -13,7 +13,7 @@ from milvus_node.index.api import BuildParams, SearchParams
 from milvus_node.index.factory import build
 from milvus_node.index.file import save
 from milvus_node.search.cache import SegmentCache
-from milvus_node.search.searcher import Query, Searcher
+from milvus_node.search.searcher import Query, Searcher, joined
 from milvus_node.search.segment import load_segment
 from milvus_node.storage.layout import StorageLayout
 from mishards.catalog.records import FileRecord, FileType, TableRecord
@@ -76,14 +76,16 @@ def test_searches_done_together_answer_what_each_alone_would(
 ) -> None:
     shelf.random = np.random.default_rng(seed)
     queries = [Query(shelf.vectors(size), topk, MetricType.L2, SearchParams(nprobe=4)) for size in sizes]
-    together = shelf.searcher.search_together(shelf.collection, shelf.segments, queries)
-    assert len(together) == len(queries)
-    for query, found in zip(queries, together, strict=True):
+    all_of_them = joined(queries[0], [(query.vectors, query.deadline) for query in queries])
+    together = shelf.searcher.search(shelf.collection, shelf.segments, all_of_them)
+    assert together is not None
+    assert len(together.ids) == sum(sizes)
+    for query, end in zip(queries, np.cumsum(sizes).tolist(), strict=True):
         alone = shelf.searcher.search(shelf.collection, shelf.segments, query)
-        assert found is not None
         assert alone is not None
-        assert found.ids.tolist() == alone.ids.tolist()
-        assert found.distances.tolist() == alone.distances.tolist()
+        mine = slice(end - len(query.vectors), end)
+        assert together.ids[mine].tolist() == alone.ids.tolist()
+        assert together.distances[mine].tolist() == alone.distances.tolist()
 
 
 @pytest.mark.parametrize("metric", [MetricType.L2, MetricType.IP])
@@ -103,4 +105,4 @@ def test_one_segment_alone_orders_equal_distances_by_id(tmp_path: Path, metric: 
 def test_searches_over_no_segment_have_no_answer(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, IndexType.FLAT, MetricType.L2, 0)
     query = Query(shelf.vectors(1), 3, MetricType.L2, SearchParams())
-    assert shelf.searcher.search_together(shelf.collection, [], [query, query, query]) == [None] * 3
+    assert shelf.searcher.search(shelf.collection, [], query) is None

@@ -12,7 +12,7 @@ from mishards.topk import TopK
 from mishards.wire import results
 from mishards.wire.protos.milvus_pb2 import TopKQueryResult
 from mishards.wire.replies import error_reply, status_of
-from mishards.wire.results import decode_result, encode_result, scan_result
+from mishards.wire.results import decode_result, encode_result, encode_results, scan_result
 
 IDS = st.integers(-2, 300) | st.integers(-(2**63), 2**63 - 1)
 
@@ -148,3 +148,22 @@ def test_any_bytes_are_an_answer_or_malformed(tail):
         assert (code, rows) == (message.status.error_code, message.row_num)
         assert topk.ids.ravel().tolist() == list(message.ids)
         np.testing.assert_array_equal(topk.distances.ravel(), np.array(message.distances[:], np.float32))
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=8),
+    st.integers(0, 7),
+    st.integers(0, 9),
+    st.sampled_from([1, 200, 2**40, 2**62]),
+)
+def test_an_answer_that_is_encoded_as_several_is_each_of_them_encoded(counts, width, seed, largest):
+    random = np.random.default_rng(seed)
+    shape = sum(counts), width
+    topk = TopK(random.integers(-1, largest, shape), random.random(shape, np.float32))
+    ends = np.cumsum(counts).tolist()
+    alone = [TopK(topk.ids[a:b], topk.distances[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    assert encode_results(topk, counts) == [encode_result(part) for part in alone]
+
+
+def test_without_segments_each_of_several_answers_has_no_rows():
+    assert encode_results(None, [1, 2]) == [encode_result(None)] * 2
