@@ -57,7 +57,7 @@ def router(
     metadata: str,
     discovery: str,
     *,
-    core: int = 0,
+    core: int | None = 0,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[tuple[int, str]]:
     """A router as it is shipped, metrics and all, on a core; its process id and address.

@@ -83,9 +83,10 @@ def cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def process(command: Sequence[str], core: int) -> Iterator[tuple[int, str]]:
-    """A program on a core that says ``ready ADDRESS``; its process id and the address."""
-    started = subprocess.Popen([*on_core(core), *command], stdout=subprocess.PIPE, text=True)
+def process(command: Sequence[str], core: int | None) -> Iterator[tuple[int, str]]:
+    """A program on a core, or on any, that says ``ready ADDRESS``; its process id and the address."""
+    pinned = [] if core is None else on_core(core)
+    started = subprocess.Popen([*pinned, *command], stdout=subprocess.PIPE, text=True)
     try:
         line = started.stdout.readline() if started.stdout else ""
         if not line.startswith("ready "):

@@ -1,0 +1,89 @@
+"""Weak scale-out: n nodes with n times the rows answer as many queries a second as one node does.
+
+    python benchmarks/scale.py [--rounds 3] [--seconds 4] [--nodes 1,2,4,8]
+
+Every node is held to the same share of a core by a quota, and has one segment of the same size; the router, and the
+callers in this process, are not held. So the nodes scale as if each had a machine, slow but its own. The collections of
+all sizes are on the same nodes, and the sizes take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from callers import call
+from cluster import Cluster, cluster, fill, held
+from goals import Goal
+from node_load import clustered, search_request
+from routers import expect_hits, router, static
+from run import Defaults, Run, benchmark
+from transport_load import cpu_s
+
+CALLERS = 32
+TOPK = 10
+SHARE = 0.1
+"""Of a core, for each node."""
+ROWS = 20_480
+"""Of a node."""
+
+GOALS = (
+    Goal(
+        "scale-weak",
+        "queries a second, 8 nodes with 8 x the rows / one node; each node held to 10 % of a core",
+        ">=",
+        0.95,
+        stretch=1.0,
+    ),
+)
+
+
+def measure(run: Run) -> None:
+    """Each size in turn, against the smallest."""
+    sizes = [int(size) for size in run.options.nodes.split(",")]
+    rows = 1024 if run.tiny else ROWS
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        nodes = stack.enter_context(cluster(Path(name), max(sizes)))
+        routers = {}
+        for size in sizes:
+            fill(nodes.writable, f"over{size}", size, rows)
+            discovery = static(nodes.writable, nodes.readonly[:size])
+            _, routers[size] = stack.enter_context(router(Path(name), nodes.metadata, discovery, core=None))
+        queries = {size: _queries(f"over{size}") for size in sizes}
+        for size in sizes:
+            expect_hits(routers[size], queries[size][0], TOPK)
+        stack.enter_context(held(nodes.pids, SHARE))
+        for _ in run.rounds():
+            qps = {size: _one(run, nodes, size, routers[size], queries[size]) for size in sizes}
+            run.measured("scale-weak", qps[sizes[-1]] / qps[sizes[0]])
+
+
+def _queries(name: str) -> list[bytes]:
+    return [search_request(name, row[None], TOPK, "{}") for row in clustered(256, 99)]
+
+
+def _one(run: Run, nodes: Cluster, size: int, address: str, queries: Sequence[bytes]) -> float:
+    before = [cpu_s(pid) for pid in nodes.pids[:size]]
+    called = call(address, "Search", queries, CALLERS, run.seconds)
+    used = [cpu_s(pid) - start for pid, start in zip(nodes.pids[:size], before, strict=True)]
+    subject = f"{size} nodes" if size > 1 else "1 node"
+    run.figure(subject, "queries/s", called.per_s)
+    run.figure(subject, "p50 ms", called.p50_ms)
+    run.figure(subject, "rows searched/s", called.per_s * size * ROWS)
+    share = statistics.mean(used) / (called.seconds * 1.1)
+    run.figure(subject, "% of a core each", 100 * share)
+    if share < 0.95 * SHARE and not run.tiny:
+        run.note("In some rounds others left the nodes less than their quota: these rounds say nothing.")
+    return called.per_s
+
+
+def _sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nodes", default="1,2,4,8", help="numbers of nodes, by commas (%(default)s)")
+
+
+if __name__ == "__main__":
+    benchmark("scale", "More nodes for more rows", GOALS, measure, Defaults(3, 4.0, _sizes))
