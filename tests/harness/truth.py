@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -138,34 +139,58 @@ class Truth:
             possible = np.flatnonzero((begun <= ended) & (gone > horizon))
             possible = possible[np.argsort(self._ids[possible])]
             certain = (visible[possible] <= horizon) & (leaving[possible] > ended)
-            ids, vectors = self._ids[possible], self._vectors[possible].reshape(len(possible), -1)
+            ids, vectors = self._ids[possible], self._vectors[possible]
         if len(found.ids) != (len(queries) if certain.any() else len(found.ids)):
             return f"{len(found.ids)} rows for {len(queries)} queries"
         distances = squared_l2(queries, vectors) if len(ids) else np.empty((len(queries), 0), np.float32)
         for row, (hits, said) in enumerate(zip(found.ids, found.distances, strict=True)):
             if wrong := _fault_of_row(ids, certain, distances[row], topk, (hits, said)):
-                return f"query {row}: {wrong}"
+                return f"query {row}: {wrong.text}{self._story(wrong.ids, began)}"
         return ""
+
+    def _story(self, ids: Sequence[int], began: float) -> str:
+        """What became of some rows, in seconds before or after a search began."""
+        names = ("sent", "acknowledged", "deleting", "deleted")
+        with self._lock:
+            times = {number: self._times[:, self._places[number]] - began for number in ids if number in self._places}
+        told = {
+            number: [f"{name} {at:+.2f}" for name, at in zip(names, those, strict=True) if np.isfinite(at)]
+            for number, those in times.items()
+        }
+        stories = [f"{number} {' '.join(parts)}" for number, parts in told.items()]
+        return f" ({'; '.join(stories)})" if stories else ""
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    text: str
+    ids: tuple[int, ...] = ()
 
 
 def _fault_of_row(
     ids: Ids, certain: NDArray[np.bool_], distances: Floats, topk: int, answer: tuple[Sequence[int], Sequence[float]]
-) -> str:
+) -> _Wrong | None:
     kept = [place for place, number in enumerate(answer[0]) if number != -1]
     hits, said = np.array(answer[0], np.int64)[kept], np.array(answer[1], np.float32)[kept]
     places = np.searchsorted(ids, hits)
     known = places < len(ids)
     known[known] = ids[places[known]] == hits[known]
     if not known.all():
-        return f"ids {hits[~known][:5].tolist()} are not there, or no longer"
+        return _among(hits[~known], "are not there, or no longer")
     if len(np.unique(hits)) != len(hits):
-        return "an id is there twice"
+        return _Wrong("an id is there twice")
     if not np.allclose(distances[places], said, rtol=1e-4, atol=1e-4) or (np.diff(said) < 0).any():
-        return "distances are wrong or out of order"
+        return _Wrong("distances are wrong or out of order")
     if len(hits) > topk:
-        return f"{len(hits)} hits for topk {topk}"
+        return _Wrong(f"{len(hits)} hits for topk {topk}")
     if len(hits) < min(topk, int(certain.sum())):
-        return f"short: {len(hits)} hits of {min(topk, int(certain.sum()))}"
+        missing = np.setdiff1d(ids[certain], hits)[:5]
+        return _Wrong(f"short: {len(hits)} hits of {min(topk, int(certain.sum()))}", tuple(missing.tolist()))
     horizon = said[-1] * (1 - 1e-4) if len(hits) == topk else np.inf
     missing = np.setdiff1d(ids[certain & (distances < horizon)], hits)
-    return f"ids {missing[:5].tolist()} are missing" if len(missing) else ""
+    return _among(missing, "are missing") if len(missing) else None
+
+
+def _among(ids: Ids, what: str) -> _Wrong:
+    few = ids[:5].tolist()
+    return _Wrong(f"ids {few} {what}", tuple(few))
