@@ -29,7 +29,7 @@ def open_where_nothing_can_be_written(engine: Engine) -> None:
         connection: sqlite3.Connection = sqlite3.connect(*arguments, **options)
         try:
             connection.execute("PRAGMA schema_version")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             connection.close()
             path = Path(arguments[0])
             if not _says_so(error) or path.with_name(path.name + "-wal").exists():
@@ -50,5 +50,5 @@ def open_where_nothing_can_be_written(engine: Engine) -> None:
             context.is_disconnect = True
 
 
-def _says_so(error: sqlite3.OperationalError) -> bool:
+def _says_so(error: sqlite3.Error) -> bool:
     return str(error).startswith(_NOT_HERE)

@@ -45,10 +45,10 @@ def _get(address: str, path: str) -> bytes:
     connection = http.client.HTTPConnection(address, timeout=_HTTP_S)
     try:
         connection.request("GET", path)
-        response = connection.getresponse()
-        if response.status != _HTTP_OK:
-            raise ConnectionError(f"the answer has status {response.status}")
-        return response.read()
+        with connection.getresponse() as response:
+            if response.status != _HTTP_OK:
+                raise ConnectionError(f"the answer has status {response.status}")
+            return response.read()
     except http.client.HTTPException as error:
         raise ConnectionError(str(error)) from error
     finally:

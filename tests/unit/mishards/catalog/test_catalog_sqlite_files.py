@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from mishards.catalog import sqlite_files
 from mishards.catalog.engine import open_engine
@@ -69,6 +69,23 @@ def test_a_database_with_a_log_of_its_writer_is_not_read_without_it(engine: Engi
     path.with_name(path.name + "-wal").touch()
     with pytest.raises(OperationalError, match="readonly"):
         count(engine)
+
+
+def test_a_file_that_is_no_database_is_let_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[sqlite3.Connection] = []
+
+    def connect_here(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        made.append(connect(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(sqlite_files.sqlite3, "connect", connect_here)
+    path.write_text("this is not a database, however long you look at it" * 10)
+    with pytest.raises(DatabaseError, match="not a database"):
+        open_engine(f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}").connect()
+    for connection in made:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+    assert made
 
 
 def test_a_connection_that_lost_the_files_beside_the_database_is_not_used_again(path: Path) -> None:
