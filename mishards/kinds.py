@@ -8,7 +8,14 @@ DEFAULT_TAG = "_default"
 """The built-in partition: a collection's own rows."""
 
 
-class MetricType(enum.IntEnum):
+class Number(enum.IntEnum):
+    """Members are written as their numbers: by Python 3.10 too, whose drivers would put names into statements."""
+
+    def __str__(self) -> str:
+        return int.__repr__(self)
+
+
+class MetricType(Number):
     """``metric_type`` on the wire and in ``Tables``; 3 and above are metrics of binary vectors."""
 
     L2 = 1
@@ -34,7 +41,7 @@ class MetricType(enum.IntEnum):
         return dimension // 8 if self.is_binary else dimension * 4
 
 
-class IndexType(enum.IntEnum):
+class IndexType(Number):
     """``index_type`` on the wire and ``engine_type`` in the catalog; 9 and 10 never leave the catalog."""
 
     INVALID = 0

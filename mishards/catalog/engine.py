@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -34,6 +35,9 @@ READ_TIMEOUT_S = 3
 """Without it a stopped MySQL server hangs its clients for ever: the handshake waits for a greeting."""
 SQLITE_BUSY_TIMEOUT_S = 5.0
 
+_KEEPS_DATABASE_ENCODED = make_url("sqlite:///%25").database == "%25"
+"""SQLAlchemy 2.0, the last for Python 3.10, decodes the other parts only."""
+
 _EXPECTED = "expected sqlite:////PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE, special characters percent-encoded"
 _REFUSED = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What the database answers to a statement it understood and will not run; asking again cannot help."""
@@ -49,7 +53,7 @@ def open_engine(uri: str, *, idle_s: int = 0) -> Engine:
         ConfigError: the URI is not one of the two forms.
     """
     try:
-        url = make_url(uri)
+        url = _read(uri)
     except (ArgumentError, ValueError):
         # The URI and the cause are left out on purpose: they may hold a password.
         raise ConfigError(f"the metadata URI cannot be read; {_EXPECTED}") from None
@@ -59,6 +63,14 @@ def open_engine(uri: str, *, idle_s: int = 0) -> Engine:
     if dialect in ("mysql", "mariadb"):
         return _mysql(url, idle_s)
     raise ConfigError(f"metadata in {dialect!r} is not supported; {_EXPECTED}")
+
+
+def _read(uri: str) -> URL:
+    """The parts of a URI, with no percent sign left from encoding. Raises ArgumentError and ValueError."""
+    url = make_url(uri)
+    if url.database and _KEEPS_DATABASE_ENCODED:
+        return url.set(database=unquote(url.database))
+    return url
 
 
 def _sqlite(url: URL) -> Engine:

@@ -5,18 +5,19 @@ Times are microseconds since the epoch; ``index_file_size`` is in bytes (the pro
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
+from mishards.kinds import Number
 
-class TableState(enum.IntEnum):
+
+class TableState(Number):
     """``Tables.state``."""
 
     NORMAL = 0
     TO_DELETE = 1
 
 
-class FileType(enum.IntEnum):
+class FileType(Number):
     """``TableFiles.file_type``.
 
     A raw file goes RAW → TO_INDEX → BACKUP while an index file beside it goes NEW_INDEX → INDEX; every file ends as
@@ -33,7 +34,7 @@ class FileType(enum.IntEnum):
     BACKUP = 7
 
 
-class IdMode(enum.IntEnum):
+class IdMode(Number):
     """``Tables.flag``: who gives the ids of a collection; fixed by the first insert."""
 
     UNDECIDED = 0

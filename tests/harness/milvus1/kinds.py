@@ -33,14 +33,21 @@ class Refused(Exception):
         self.reason = reason
 
 
-class State(enum.IntEnum):
+class Number(enum.IntEnum):
+    """Written as its number by Python 3.10 too."""
+
+    def __str__(self) -> str:
+        return int.__repr__(self)
+
+
+class State(Number):
     """``Tables.state``."""
 
     NORMAL = 0
     TO_DELETE = 1
 
 
-class FileType(enum.IntEnum):
+class FileType(Number):
     """``TableFiles.file_type``."""
 
     NEW = 0
@@ -61,7 +68,7 @@ RAW_DATA = (FileType.RAW, FileType.TO_INDEX, FileType.BACKUP)
 """What get-by-id, deletes and compaction cover; always searched as FLAT, whatever ``engine_type`` says."""
 
 
-class Engine(enum.IntEnum):
+class Engine(Number):
     """``engine_type``; the binary ones are 1 and 2 on the wire."""
 
     FLAT = 1
@@ -91,7 +98,7 @@ STATISTICS_NAMES = {
 """``index_name`` in the statistics of a collection."""
 
 
-class Metric(enum.IntEnum):
+class Metric(Number):
     """``metric_type``; from HAMMING on for vectors of bits."""
 
     L2 = 1
