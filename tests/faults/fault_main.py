@@ -1,0 +1,67 @@
+# ruff: noqa: T201 - a program for a terminal
+"""The long forms: ``python -m faults.fault_main [--rows 1,2] [--short] FOLDER`` writes a report to ``FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from faults.fault_runner import Result, perform
+from faults.fault_stage import Stage
+from faults.fault_table import ROWS
+
+from harness.full_cluster import FullCluster
+
+_STEADY_S = 8.0
+"""Of load before and after each fault, to compare with."""
+
+
+def main() -> int:
+    """Run; return 1 where a row went wrong."""
+    parser = argparse.ArgumentParser(prog="faults")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", default="", help="numbers, with commas between; all when empty")
+    parser.add_argument("--short", action="store_true", help="as in CI")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if missing := FullCluster.missing():
+        print(missing)
+        return 1
+    wanted = {int(number) for number in options.rows.split(",") if number}
+    results: list[Result] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="mishards-faults-") as folder,
+        Stage(Path(folder), seed=options.seed) as stage,
+    ):
+        for row in ROWS:
+            if wanted and row.number not in wanted:
+                continue
+            if missing := row.missing():
+                print(f"{row.number:2}  {row.name}: skipped, {missing}", flush=True)
+                continue
+            result = perform(stage, row, *((row.short_s,) if options.short else (row.long_s, _STEADY_S)))
+            results.append(result)
+            say(result)
+    return 1 if any(result.problems for result in results) else 0
+
+
+def say(result: Result) -> None:
+    """Print how a row went."""
+    happened, moments = result.happened, result.happened.moments
+    during = happened.during()
+    failed = sum(call.outcome.value != "right" for call in during)
+    print(
+        f"{result.row.number:2}  {result.row.name}: {'; '.join(result.problems) or 'well'}\n"
+        f"      {len(during)} calls while it lasted, {failed} failed, {sum(c.failures for c in during)} repeated;"
+        f" longest outage {happened.longest_outage():.2f} s; "
+        f"took {moments.struck - moments.began:.1f} + {moments.healing - moments.struck:.1f}"
+        f" + {moments.healed - moments.healing:.1f} + {moments.recovered - moments.healed:.1f}"
+        f" + {moments.ended - moments.recovered:.1f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Brings one fault upon the running cluster, watches what happens, and judges it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+
+from faults.fault_judgement import FLOOR, Happened, Moments, problems
+from faults.fault_row import Fails, Row, Works
+from faults.fault_stage import BACK_S, Stage
+
+from harness.resources import Allowance, Usage, usages
+from harness.traffic import Outcome
+from harness.waiting import eventually
+
+
+@dataclass
+class Result:
+    """One row, as it went."""
+
+    row: Row
+    seconds: float
+    happened: Happened
+    problems: list[str] = field(default_factory=list)
+
+
+def perform(stage: Stage, row: Row, seconds: float, steady_s: float = 0.0) -> Result:
+    """Bring a fault for so many seconds, with steady load before and after; what goes wrong is in the result."""
+    before, began, observed = usages(stage.programs), time.monotonic(), list[str]()
+    works = [kind for kind, wanted in row.expected.items() if isinstance(wanted, Works)]
+    struck = healing = healed = recovered = began
+    try:
+        _steady(stage, row, began, steady_s)
+        struck = time.monotonic()
+        try:
+            with row.bring(stage, seconds):
+                _last(stage, row, struck, seconds, works)
+                healing = time.monotonic()
+        finally:
+            healing = healing if healing > struck else time.monotonic()
+            healed = time.monotonic()
+        stage.wait_well()
+        stage.settle()
+        recovered = time.monotonic()
+        _steady(stage, row, recovered, steady_s)
+        observed += filter(None, [stage.loss(began)])
+        observed += [f"{segment} is in the catalog and not in the folder" for segment in stage.half_written()]
+    except AssertionError as error:
+        observed.append(str(error))
+    after = _calmed(stage, before)
+    moments = Moments(began, struck, healing, healed, max(recovered, healed), time.monotonic())
+    happened = Happened(moments, stage.traffic.calls(began), before, after, observed)
+    return Result(row, seconds, happened, problems(row.expected, happened))
+
+
+def _steady(stage: Stage, row: Row, since: float, seconds: float) -> None:
+    stage.traffic.wait_right(row.expected, FLOOR, since, BACK_S)
+    eventually(lambda: time.monotonic() >= since + seconds, seconds + BACK_S, "time passes")
+
+
+def _last(stage: Stage, row: Row, struck: float, seconds: float, works: list[str]) -> None:
+    """Let the fault last for its time, and until there is enough to judge."""
+    eventually(lambda: time.monotonic() >= struck + seconds, seconds + BACK_S, "time passes")
+    stage.traffic.wait_right(works, FLOOR, struck, BACK_S)
+    for kind, wanted in row.expected.items():
+        if isinstance(wanted, Fails):
+            eventually(partial(_has_failed, stage, kind, struck + wanted.after_s), BACK_S, f"{kind} fails")
+
+
+def _has_failed(stage: Stage, kind: str, since: float) -> bool:
+    return any(call.kind == kind and call.outcome is not Outcome.RIGHT for call in stage.traffic.calls(since))
+
+
+def _calmed(stage: Stage, before: dict[str, Usage]) -> dict[str, Usage]:
+    """What the programs hold once that is within the allowance, or in the end."""
+    allowance = Allowance()
+    after: dict[str, Usage] = {}
+
+    def calm() -> bool:
+        after.update(usages(stage.programs))
+        return not any(allowance.excess(usage, after[name]) for name, usage in before.items() if name in after)
+
+    end = time.monotonic() + BACK_S / 2
+    while not calm() and time.monotonic() < end:
+        stage.pause(0.2)
+    return after
