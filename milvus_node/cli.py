@@ -15,6 +15,7 @@ from milvus_node.config import load_options
 from milvus_node.roles import Role
 from mishards.errors import MishardsError
 from mishards.logs.output import set_up
+from mishards.memory import keep_freed
 from mishards.transport.loop import run_on
 
 _FLAGS = {
@@ -56,6 +57,7 @@ def serve(file: Path | None, **given: str | None) -> None:
     try:
         options = load_options(file, flags).options
         set_up(options.log)
+        keep_freed()
         logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # what it tries is no news
         # faiss reads its threads and kernels from the environment when it is loaded: prepare that first.
         from milvus_node.index.engine import report

@@ -73,9 +73,10 @@ def _counters(ids: _Words, number: int) -> memoryview:
     counters = np.zeros(-(-functions * per_function // 2) * 2, np.uint8)
     for function in range(functions):
         places = (first + np.uint64(function) * second & np.uint64(0xFFFFFFFF)) % np.uint64(per_function)
-        counts = np.bincount(places.astype(np.int64), minlength=per_function)
-        np.minimum(counts, _HIGHEST_COUNT, out=counts)
-        counters[function * per_function : (function + 1) * per_function] = counts
+        met = np.sort(places.astype(np.uint32))
+        starts = np.flatnonzero(np.diff(met, prepend=~met[:1]))
+        counts = np.minimum(np.diff(starts, append=len(met)), _HIGHEST_COUNT)
+        counters[function * per_function : (function + 1) * per_function][met[starts]] = counts
     return bytes_of(counters[::2] << 4 | counters[1::2])
 
 

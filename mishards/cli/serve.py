@@ -56,10 +56,12 @@ def serve(file: Path | None, **flags: object) -> Exit:
     quiet_libraries()
     from mishards.assembly import Router, edges_of
     from mishards.logs.output import set_up
+    from mishards.memory import keep_freed
     from mishards.transport.loop import run_on
 
     options = _loaded(file, flags).options
     set_up(options.log)
+    keep_freed()
     router = Router(options, edges_of(options))
     run_on(options.network.loop, _serve(router, _rereading(router, options, lambda: _loaded(file, flags))))
     return Exit.OK
