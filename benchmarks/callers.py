@@ -22,6 +22,8 @@ class Called:
 
     took_ms: tuple[float, ...]
     seconds: float
+    calls: int
+    """All of them, those outside that time too."""
 
     @property
     def per_s(self) -> float:
@@ -46,9 +48,10 @@ def call(address: str, method: str, requests: Sequence[bytes], callers: int, sec
 
 async def _call(address: str, method: str, requests: Sequence[bytes], callers: int, seconds: float) -> Called:
     begin = time.perf_counter() + seconds / 10
-    end, took = begin + seconds, []
+    end, took, calls = begin + seconds, [], 0
 
     async def caller(number: int) -> None:
+        nonlocal calls
         at = number
         channel = transport_of("h2").channel(address)
         while (start := time.perf_counter()) < end:
@@ -56,7 +59,7 @@ async def _call(address: str, method: str, requests: Sequence[bytes], callers: i
             ended = time.perf_counter()
             if begin <= ended < end:
                 took.append((ended - start) * 1e3)
-            at += callers
+            at, calls = at + callers, calls + 1
             status = pb.BoolReply.FromString(reply).status if len(reply) < 4096 else None
             if status is not None and status.error_code:
                 raise SystemExit(f"{method}: {status.reason}")
@@ -65,4 +68,4 @@ async def _call(address: str, method: str, requests: Sequence[bytes], callers: i
     await asyncio.gather(*(caller(number) for number in range(callers)))
     if not took:
         raise SystemExit(f"{method}: no answer in {seconds} s")
-    return Called(tuple(took), seconds)
+    return Called(tuple(took), seconds, calls)

@@ -77,7 +77,7 @@ def _round(run: Run, routers: Mapping[int, str]) -> None:
     searched = {
         count: call(address, "Search", queries, CALLERS * count, run.seconds) for count, address in routers.items()
     }
-    inserted = {count: _insert(address, f"grows{count}", run.seconds) for count, address in routers.items()}
+    inserted = {count: _insert(address, f"grows{count}", run.seconds / 2) for count, address in routers.items()}
     for count in routers:
         subject = f"{count} replicas" if count > 1 else "1 replica"
         run.figure(subject, "queries/s", searched[count].per_s)
