@@ -24,6 +24,7 @@ from typing import Any
 import grpc
 import numpy as np
 from numpy.typing import NDArray
+from transport_load import on_core
 
 from mishards.catalog.engine import open_engine
 from mishards.catalog.reader import CatalogReader
@@ -47,11 +48,18 @@ def search_request(name: str, queries: Floats, topk: int, params: str) -> bytes:
     return head.SerializeToString() + encode_rows(b"\x1a", queries)
 
 
-def start_node(folder: Path, role: str) -> tuple[subprocess.Popen[str], str]:
-    """A node on a free port, ready."""
+def start_node(
+    folder: Path, role: str, *, core: int | None = None, settings: dict[str, Any] | None = None
+) -> tuple[subprocess.Popen[str], str]:
+    """A node on a free port, ready; ``settings`` are those of its file, section by section."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "milvus_node", "serve", "--address", "127.0.0.1:0", "--http-address", ""]
     command += ["--storage", str(folder), "--role", role, "--log-level", "warning"]
+    if settings:
+        (folder / "node.yaml").write_text(json.dumps(settings))
+        command += ["--config", str(folder / "node.yaml")]
+    if core is not None:
+        command = [*on_core(core), *command]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline() if process.stdout else ""
     if not line.startswith("ready "):
@@ -101,12 +109,14 @@ class Client:
         self._channel.close()
 
 
-def clustered(rows: int, seed: int) -> Floats:
+def clustered(rows: int, seed: int, clusters: int = 500) -> Floats:
     """Rows of one mixture of Gaussian clusters, whatever the seed."""
-    centres = np.random.default_rng(0).normal(size=(max(16, 100_000 // 200), DIMENSION)).astype(np.float32)
+    centres = np.random.default_rng(0).normal(size=(clusters, DIMENSION)).astype(np.float32)
     random = np.random.default_rng(seed)
-    spread = random.normal(scale=0.3, size=(rows, DIMENSION)).astype(np.float32)
-    return centres[random.integers(0, len(centres), rows)] + spread
+    found = random.standard_normal((rows, DIMENSION), np.float32)
+    found *= np.float32(0.3)
+    found += centres[random.integers(0, clusters, rows)]
+    return found
 
 
 def insert_request(name: str, rows: Floats) -> bytes:
@@ -115,9 +125,23 @@ def insert_request(name: str, rows: Floats) -> bytes:
 
 
 @contextmanager
+def configured(folder: Path, core: int | None, *, auto_flush: bool = True) -> Iterator[Client]:
+    """A writable node on a core, or on any, with one thread for searches; without ``auto_flush`` only when told to."""
+    calls = {} if core is None else {"calls": {"search_threads": 1}}
+    settings = calls if auto_flush else {**calls, "storage": {"auto_flush_interval_s": 0}}
+    with _running(*start_node(folder, "writable", core=core, settings=settings)) as client:
+        yield client
+
+
+@contextmanager
 def node(folder: Path, role: str = "writable") -> Iterator[Client]:
     """A node as a process, and a client of it."""
-    process, address = start_node(folder, role)
+    with _running(*start_node(folder, role)) as client:
+        yield client
+
+
+@contextmanager
+def _running(process: subprocess.Popen[str], address: str) -> Iterator[Client]:
     client = Client(address, process.pid)
     try:
         yield client
