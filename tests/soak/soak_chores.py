@@ -66,7 +66,7 @@ class Chores:
         made = Cycle(f"chore_{self._number}")
         try:
             self._use(made)
-            if len(self.kept) < _KEPT and self._random.random() < 0.3:
+            if made.ids and len(self.kept) < _KEPT and self._random.random() < 0.3:
                 self.kept.append(made)
             else:
                 self._step("drop", lambda: self._balanced.on("DropCollection", made.name))

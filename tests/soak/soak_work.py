@@ -122,7 +122,10 @@ class Soak:
                 result.seconds = self._now()
         result.calls = [*self._stage.traffic.calls(result.began), *chores.calls]
         self._say(f"{self._clock()} the load ends; comparing what is there with what must be")
-        result.problems += self._content(chores, client_python)
+        try:
+            result.problems += self._content(chores, client_python)
+        except (AssertionError, grpc.RpcError) as error:
+            self._object(f"the content cannot be compared: {error!r}")
         result.trends = trends(result.samples)
         result.problems += self._judged()
         return result
@@ -154,12 +157,15 @@ class Soak:
             stage.settle()
         except (AssertionError, grpc.RpcError) as error:
             struck.problem = f"{type(error).__name__}: {error}"
-            self._result.problems.append(f"{self._clock()} {row.name}: {struck.problem}")
+            self._object(f"{row.name}: {struck.problem}")
         struck.healed = struck.healed or self._now()
         struck.well = self._now()
         calls = stage.traffic.calls(since)
         struck.right = sum(call.outcome is Outcome.RIGHT for call in calls)
         struck.failed, struck.repeated = len(calls) - struck.right, sum(call.failures for call in calls)
+        for call in calls:
+            if call.outcome in (Outcome.WRONG, Outcome.ODD):
+                self._object(f"{row.name}, at {call.began - since:.1f} s: {call}")
         return struck
 
     def _be_quiet(self, seconds: float) -> None:
@@ -168,7 +174,7 @@ class Soak:
         eventually(lambda: time.monotonic() > since + seconds, seconds + 60, "time passes")
         failed = [f"{c.kind}: {c.detail}" for c in self._stage.traffic.calls(since) if c.outcome is not Outcome.RIGHT]
         if failed:
-            self._result.problems.append(f"{self._clock()} {len(failed)} calls failed while all was well: {failed[:3]}")
+            self._object(f"{len(failed)} calls failed while all was well: {failed[:3]}")
 
     @contextlib.contextmanager
     def _beside(self, name: str, act: Callable[[], None], pause_s: float) -> Iterator[None]:
@@ -179,7 +185,7 @@ class Soak:
                 while not stopping.wait(pause_s):
                     act()
             except Exception as error:  # noqa: BLE001 - a thread's top
-                self._result.problems.append(f"{self._clock()} {name}: {error!r}, {traceback.format_exc(limit=-3)}")
+                self._object(f"{name}: {error!r}, {traceback.format_exc(limit=-3)}")
 
         thread = threading.Thread(target=run, name=f"soak-{name}")
         thread.start()
@@ -232,6 +238,11 @@ class Soak:
         if right < floor:
             yield f"{right} calls were answered rightly, the floor is {floor}"
         yield from (str(trend) for trend in self._result.trends if not trend.is_flat)
+
+    def _object(self, problem: str) -> None:
+        """Note, and say at once, what is not as it must be."""
+        self._result.problems.append(f"{self._clock()} {problem}")
+        self._say(f"{self._clock()} WRONG: {problem}")
 
     def _now(self) -> float:
         return time.monotonic() - self._result.began
