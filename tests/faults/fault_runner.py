@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
-from faults.fault_judgement import FLOOR, Happened, Moments, problems
+from faults.fault_judgement import FLOOR, Happened, Moments, excess, problems
 from faults.fault_row import Fails, Row, Works
 from faults.fault_stage import BACK_S, Stage
 
-from harness.resources import Allowance, Usage, usages
+from harness.resources import Usage
 from harness.traffic import Outcome
 from harness.waiting import eventually
 
@@ -27,9 +27,9 @@ class Result:
 
 def perform(stage: Stage, row: Row, seconds: float, steady_s: float = 0.0) -> Result:
     """Bring a fault for so many seconds, with steady load before and after; what goes wrong is in the result."""
-    before, began, observed = usages(stage.programs), time.monotonic(), list[str]()
+    before, began, observed = stage.usages(), stage.well_since, list[str]()
     works = [kind for kind, wanted in row.expected.items() if isinstance(wanted, Works)]
-    struck = healing = healed = recovered = began
+    struck = healing = healed = recovered = time.monotonic()
     try:
         _steady(stage, row, began, steady_s)
         struck = time.monotonic()
@@ -42,7 +42,7 @@ def perform(stage: Stage, row: Row, seconds: float, steady_s: float = 0.0) -> Re
             healed = time.monotonic()
         stage.wait_well()
         stage.settle()
-        recovered = time.monotonic()
+        recovered = stage.well_since
         _steady(stage, row, recovered, steady_s)
         observed += filter(None, [stage.loss(began)])
         observed += [f"{segment} is in the catalog and not in the folder" for segment in stage.half_written()]
@@ -74,14 +74,9 @@ def _has_failed(stage: Stage, kind: str, since: float) -> bool:
 
 def _calmed(stage: Stage, before: dict[str, Usage]) -> dict[str, Usage]:
     """What the programs hold once that is within the allowance, or in the end."""
-    allowance = Allowance()
-    after: dict[str, Usage] = {}
-
-    def calm() -> bool:
-        after.update(usages(stage.programs))
-        return not any(allowance.excess(usage, after[name]) for name, usage in before.items() if name in after)
-
+    after = stage.usages()
     end = time.monotonic() + BACK_S / 2
-    while not calm() and time.monotonic() < end:
+    while excess(before, after) and time.monotonic() < end:
         stage.pause(0.2)
+        after = stage.usages()
     return after

@@ -24,6 +24,7 @@ from harness.full_cluster import FullCluster, Launch
 from harness.milvus1.client import NodeClient
 from harness.ports import free_port
 from harness.processes import Program
+from harness.resources import Usage, usages
 from harness.servers import Server
 from harness.span_receivers import JaegerAgent
 from harness.tcp_proxy import TcpProxy
@@ -53,6 +54,8 @@ class Stage:
         """Start everything."""
         self.folder = folder
         self.random = random.Random(seed)
+        self.well_since = 0.0
+        """When it was last seen that everything is as it should be."""
         self._open = contextlib.ExitStack()
         self.agent = JaegerAgent()
         self.disk: SmallDisk | None = None
@@ -150,6 +153,13 @@ class Stage:
         leader = self.cluster.leader()
         return next(server for server in self.cluster.writables if server is not leader)
 
+    def usages(self) -> dict[str, Usage]:
+        """What every program holds; the writable nodes by what they are now."""
+        named, leader = self.programs, self.cluster.leader()
+        for writable in self.cluster.writables:
+            named["leader" if writable is leader else "standby"] = named.pop(writable.name)
+        return usages(named)
+
     # --- what the runner asks ----------------------------------------------------------------------------------------
 
     @property
@@ -190,6 +200,7 @@ class Stage:
             with NodeClient(router.address) as client:
                 eventually(partial(self._finds, client, ids), BACK_S, f"{router.name} knows of the latest rows")
         self.truth.settle(began)
+        self.well_since = time.monotonic()
 
     def _marked(self, client: NodeClient) -> list[int]:
         ids = self.traffic.new_ids(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from faults import rows_of_processes
+from faults import rows_of_discovery, rows_of_networks, rows_of_processes, rows_of_servers, rows_of_storage
 
-ROWS = sorted((*rows_of_processes.ROWS,), key=lambda row: row.number)
+_PARTS = (rows_of_discovery, rows_of_networks, rows_of_processes, rows_of_servers, rows_of_storage)
+
+ROWS = sorted((row for part in _PARTS for row in part.ROWS), key=lambda row: row.number)

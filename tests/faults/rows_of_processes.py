@@ -49,6 +49,7 @@ def node_slow(stage: Stage, seconds: float) -> Iterator[None]:
     """A read-only node gets 5 % of a core."""
     with CpuQuota(stage.cluster.readers[0].pid, share=0.05) as quota:
         yield
+        assert quota.throttled, "the node did not want more than it got"
         quota.heal()
 
 
