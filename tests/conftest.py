@@ -23,7 +23,7 @@ hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
-REAL_PROCESSES = ("e2e", "integration", "conformance")
+REAL_PROCESSES = ("e2e", "integration", "conformance", "faults", "soak")
 """Folders whose tests run real programs, which a busy shared machine may starve past a deadline."""
 
 
