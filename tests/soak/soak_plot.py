@@ -8,18 +8,10 @@ from dataclasses import dataclass
 from html import escape
 
 _COLOURS = (
-    "#2563eb",
-    "#dc2626",
-    "#16a34a",
-    "#9333ea",
-    "#ea580c",
-    "#0891b2",
-    "#ca8a04",
-    "#64748b",
-    "#db2777",
-    "#4d7c0f",
+    *("#2563eb", "#dc2626", "#16a34a", "#9333ea", "#ea580c", "#0891b2", "#ca8a04", "#64748b", "#db2777", "#4d7c0f"),
+    *("#7f1d1d", "#0f172a", "#14b8a6"),
 )
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 8, 22
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 8, 22
 _STEPS = (1, 2, 5, 10)
 
 
