@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from mishards import __version__
 from mishards.admin import routes as admin
+from mishards.admin.drains import Drains, RecordDrain
 from mishards.admin.memory import Memories
 from mishards.admin.page import page_route
 from mishards.admin.placement import Planner
 from mishards.admin.topology import Sources
 from mishards.admin.traffic import TrafficLog
 from mishards.catalog.cache import Read, SnapshotCache
+from mishards.catalog.drains import DrainWriter
 from mishards.catalog.engine import open_engine
 from mishards.catalog.reader import CatalogReader
 from mishards.catalog.replicas import ReplicaWriter
@@ -89,6 +91,7 @@ class Edges:
     close: Callable[[], None]
     """Gives back what reading the catalog holds."""
     record_replicas: Record
+    record_drain: RecordDrain
     tracer: CallTracer | None = None
     """Where calls are traced."""
 
@@ -101,7 +104,7 @@ class Edges:
 def edges_of(options: RouterOptions) -> Edges:
     """The edges that the options name; nothing connects yet. Raises ConfigError and PluginError."""
     reader = CatalogReader(open_engine(options.metadata.uri))
-    numbers = ReplicaWriter(open_engine(options.metadata.uri))
+    numbers, drains = ReplicaWriter(open_engine(options.metadata.uri)), DrainWriter(open_engine(options.metadata.uri))
     tracer = call_tracer_for(options.tracing, "mishards")
     transport = transport_of(options.network.transport, options.tls.server, options.nodes.client)
     if token := options.nodes.bearer():
@@ -110,8 +113,9 @@ def edges_of(options: RouterOptions) -> Edges:
     def close() -> None:
         reader.close()
         numbers.close()
+        drains.close()
 
-    return Edges(transport, reader.read, discovery_for(options.discovery.uri), close, numbers.set, tracer)
+    return Edges(transport, reader.read, discovery_for(options.discovery.uri), close, numbers.set, drains.set, tracer)
 
 
 class Router:
@@ -125,7 +129,7 @@ class Router:
         self._watch = NodeWatch(edges.discovery, options.discovery.grace_ms / 1000)
         calls, access_log = CallMetrics(), AccessLog(options.log)
         admission = self._admission = Admission(options.admission)
-        self.fleet = Fleet(self._watch, edges.transport, options.health, calls.called)
+        self.fleet = Fleet(self._watch, edges.transport, options.health, calls.called, self._drained)
         calls.is_known = lambda name: self.fleet.get(name) is not None
         self.readiness = Readiness(self.cache, self.fleet, self._watch)
         snapshots = Snapshots(self.cache, options.search)
@@ -136,6 +140,7 @@ class Router:
         choice = Choice(self.fleet, balancing_for(options.routing.balancing), holders)
         self._warming = Warming(self.fleet, snapshots, routes, holders, options.routing)
         self.replicas = Replicas(edges.record_replicas, snapshots, routes)
+        self._drains = Drains(edges.record_drain, snapshots)
         parts = self._parts(snapshots, routes, choice)
         self.slow, self._traffic = SlowSearches(), TrafficLog()
         told = (access_log.ended, calls.ended, self.slow.ended, self._traffic.ended)
@@ -165,7 +170,11 @@ class Router:
         name, began = self._options.name or self._options.network.address, time.monotonic()
         seen = Sources(name, __version__, began, self.fleet, self.cache, self._watch, self.readiness, spreads)
         memories, enforced = Memories(self.fleet), self._options.security.enforced
-        return admin.Parts(seen, planner, self._traffic, self.slow, self.replicas, memories, enforced)
+        return admin.Parts(seen, planner, self._traffic, self.slow, self.replicas, memories, self._drains, enforced)
+
+    def _drained(self) -> frozenset[str]:
+        current = self.cache.current
+        return frozenset() if current is None else current.drained
 
     def _servers(self, handler: Handler, guard: Guard) -> tuple[Server, HttpServer | None]:
         network, limit = self._options.network, self._options.admission.max_message_bytes

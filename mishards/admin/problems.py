@@ -63,8 +63,8 @@ def _of_nodes(trouble: Trouble) -> Iterator[Problem]:
         elif health == "down":
             yield Problem(WARNING, f"{name} is down", why + holds, "Look at its log, and start it again.")
         elif state == "draining":
-            where = "by this router" if name in trouble.drained else "by itself"
-            yield Problem(WARNING, f"{name} is drained {where}", "It gets no new calls.", "Stop it, or take it back.")
+            by = "an operator" if name in trouble.drained else "itself"
+            yield Problem(WARNING, f"{name} is drained by {by}", "It gets no new calls.", "Stop it, or take it back.")
     if trouble.replica_deficit:
         yield Problem(
             WARNING,

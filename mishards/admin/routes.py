@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mishards.admin.access import check_may_write
+from mishards.admin.drains import Drains
 from mishards.admin.memory import Memories
 from mishards.admin.placement import Planner
 from mishards.admin.topology import Sources, snapshot_view, topology
@@ -37,7 +38,7 @@ from mishards.transport.api import Handler
 from mishards.wire.protos import milvus_pb2 as pb
 
 _MAX_BODY_BYTES = 64 << 10
-_REPLICAS_S = 30.0
+_RECORD_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Parts:
     slow: SlowSearches
     replicas: Replicas
     memories: Memories
+    drains: Drains
     access_controlled: bool
     """Has the caller of a route been asked who it is, and may do what it asks for?"""
 
@@ -103,20 +105,24 @@ class _Admin:
         return _answered(self._parts.traffic.seen(time.time()))
 
     async def drain(self, exchange: Exchange) -> Response:
-        """Have this router send nothing to a read-only node, until it is taken back or the router ends."""
-        node = self._changed(exchange)
+        """Have every router send nothing to a read-only node, until it is taken back."""
+        self._check_may_write(exchange)
+        node = self._known(exchange.path["node"])
         if node.record.role is NodeRole.WRITABLE:
             raise _conflict(f"{node.name} is writable; only read-only nodes can be drained, writes have nowhere to go")
         others = [record for record in self._fleet.membership.searchers if record.name != node.name]
         if not others and self._fleet.writer is None:
             raise _conflict(f"{node.name} is the last node that can search; start another one before")
-        self._fleet.drain(node.name)
+        await self._parts.drains.set(node.name, Deadline.after(_RECORD_S), drained=True)
         return _answered({"node": node.name, "drained": True})
 
     async def undrain(self, exchange: Exchange) -> Response:
-        node = self._changed(exchange)
-        self._fleet.drain(node.name, drained=False)
-        return _answered({"node": node.name, "drained": False})
+        self._check_may_write(exchange)
+        name = exchange.path["node"]
+        if name not in self._fleet.drained:  # one that is gone for good may still be
+            self._known(name)
+        await self._parts.drains.set(name, Deadline.after(_RECORD_S), drained=False)
+        return _answered({"node": name, "drained": False})
 
     async def warm(self, exchange: Exchange) -> Response:
         """Have every node that shall hold segments of a collection load them; answers when that is done."""
@@ -134,7 +140,7 @@ class _Admin:
         if "replicas" not in dict(fields.items()):
             raise BadHttpRequest(RestCode.BODY_FIELD_LOSS, "Field 'replicas' is required: a number, or null.")
         number = fields.integer("replicas") if fields.present("replicas") else None
-        deadline, collection = Deadline.after(_REPLICAS_S), exchange.collection
+        deadline, collection = Deadline.after(_RECORD_S), exchange.collection
         await self._parts.replicas.set(collection, number, deadline)
         now = await self._parts.replicas.get(collection, deadline)
         return _answered({"collection": collection, "replicas": now})
@@ -174,9 +180,7 @@ class _Admin:
     def _check_may_write(self, exchange: Exchange) -> None:
         check_may_write(exchange.headers, exchange.client_host, access_controlled=self._parts.access_controlled)
 
-    def _changed(self, exchange: Exchange) -> Node:
-        self._check_may_write(exchange)
-        name = exchange.path["node"]
+    def _known(self, name: str) -> Node:
         node = self._fleet.get(name)
         if node is None:
             known: Sequence[str] = sorted(node.name for node in self._fleet)

@@ -34,8 +34,8 @@ class NodeView:
     version: str
     ours: bool
     """Is it one of our own nodes, and no Milvus server?"""
-    drained_here: bool
-    """Was this router told to send it nothing?"""
+    drained: bool
+    """Has an operator told routers to send it nothing?"""
     outstanding: int
     latency_ms: float
     load_share: float
@@ -181,7 +181,7 @@ def _node(node: Node, fleet: Fleet, spread: Spread, memories: Mapping[str, Memor
         weight=record.weight,
         version=node.version,
         ours=bool(node.capabilities),
-        drained_here=record.name in fleet.drained,
+        drained=record.name in fleet.drained,
         outstanding=node.outstanding,
         latency_ms=round(node.latency.average_s * 1000, 3),
         load_share=round(node.load_share(), 3),

@@ -10,15 +10,16 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy import Column, Connection, Engine, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from mishards.catalog.deletes import in_compaction
 from mishards.catalog.engine import is_absent, translated, where
 from mishards.catalog.records import FileRecord, ReplicaRecord, TableRecord
 from mishards.catalog.snapshot import Collection, Snapshot, assemble, in_merge_gap
-from mishards.catalog.tables import metadata, replica_numbers, table_files, tables, writer
+from mishards.catalog.tables import drained_nodes, metadata, replica_numbers, table_files, tables, writer
 from mishards.errors import CatalogSchemaMismatch, CatalogUnavailable
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class CatalogReader:
         self._closed = threading.Event()
         self._rows: _Rows | None = None
         self._revision = 0
+        self._drained: frozenset[str] = frozenset()
         self._kept: dict[str, float] = {}
         """Collections that are shown as they were before a merge, and since when."""
         self._fetched: _Fetched = ((), 0.0)
@@ -73,7 +75,7 @@ class CatalogReader:
         rows = self._read_rows()
         if previous is not None and rows == self._rows and not self._kept:
             self._shown = self._fetched
-            return Snapshot(previous.version, taken_at, previous.collections, self._revision)
+            return Snapshot(previous.version, taken_at, previous.collections, self._revision, self._drained)
         collections = assemble(*rows)
         gap = in_merge_gap(previous, collections, rows[1])
         if gap - self._kept.keys() and waited_s < _GAP_WAIT_S:
@@ -108,9 +110,9 @@ class CatalogReader:
         self._shown = self._fetched
         self._rows = rows
         if previous is None:
-            return Snapshot(1, taken_at, collections, self._revision)
+            return Snapshot(1, taken_at, collections, self._revision, self._drained)
         version = previous.version + (collections != previous.collections)
-        return Snapshot(version, taken_at, collections, self._revision)
+        return Snapshot(version, taken_at, collections, self._revision, self._drained)
 
     def _read_rows(self) -> _Rows:
         with translated(self._engine):
@@ -119,7 +121,8 @@ class CatalogReader:
             try:
                 with self._engine.connect() as connection, connection.begin():
                     self._revision = _revision(connection)
-                    replicas = _replicas(connection)
+                    self._drained = frozenset(_own_rows(connection, drained_nodes.c.node))
+                    replicas = [ReplicaRecord(*row) for row in _own_rows(connection, *replica_numbers.c)]
                     fingerprint = (self._revision, tuple(replicas), *_fingerprint(connection))
                     if self._rows is not None and self._is_shown(fingerprint):
                         return self._rows
@@ -176,10 +179,14 @@ def _revision(connection: Connection) -> int:
         return 0
 
 
-def _replicas(connection: Connection) -> list[ReplicaRecord]:
-    """The replica numbers that were set; none where nobody has made the table, or this account may not read it."""
+def _own_rows(connection: Connection, *columns: Column[Any]) -> Sequence[Any]:
+    """Rows of a table of ours, or values of one column.
+
+    None where nobody has made the table, or this account may not read it.
+    """
     try:
-        return [ReplicaRecord(*row) for row in connection.execute(select(replica_numbers))]
+        found = connection.execute(select(*columns))
+        return found.scalars().all() if len(columns) == 1 else found.all()
     except DBAPIError as error:
         if error.connection_invalidated:
             raise

@@ -129,13 +129,15 @@ class Snapshot:
 
     ``version`` rises by one whenever the content differs from the snapshot before, within one process; ``taken_at`` is
     the monotonic time, in seconds, at which the read began, so everything committed before that is in it; ``revision``
-    is the writer's own count of changes, the same in every process, and 0 where a Milvus server writes the catalog.
+    is the writer's own count of changes, the same in every process, and 0 where a Milvus server writes the catalog;
+    ``drained`` are the names of the nodes that an operator has drained, and no part of what the version counts.
     """
 
     version: int
     taken_at: float
     collections: Mapping[str, Collection]
     revision: int = 0
+    drained: frozenset[str] = frozenset()
 
     def collection(self, name: str) -> Collection:
         """The collection of that name; partitions' internal names are no collections.

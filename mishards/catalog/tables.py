@@ -106,6 +106,14 @@ replica_numbers = Table(
 ``created_on`` is the collection's: one that took the name of another begins without a number.
 """
 
+drained_nodes = Table(
+    "mishards_drained",
+    metadata,
+    Column("node", _text(255), primary_key=True),
+    **_MYSQL,
+)
+"""Our own: the read-only nodes to which no router sends anything, because an operator said so."""
+
 fields = Table(
     "Fields",
     metadata,

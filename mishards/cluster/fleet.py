@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from mishards.cluster.health import HealthOptions, HealthState
@@ -32,17 +32,22 @@ class Fleet:
     """The nodes by name, and the membership they make up."""
 
     def __init__(
-        self, watch: NodeWatch, transport: Transport, options: HealthOptions, on_call: Called = lambda *_: None
+        self,
+        watch: NodeWatch,
+        transport: Transport,
+        options: HealthOptions,
+        on_call: Called = lambda *_: None,
+        drained: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        """``on_call`` is told of every call that a node has answered."""
+        """``on_call`` is told of every call that a node has answered, ``drained`` asked again and again who is."""
         self._watch = watch
         self._transport = transport
         self._options = options
         self._on_call = on_call
         self._nodes: dict[str, Node] = {}
         self._membership = Membership()
-        self.drained: frozenset[str] = frozenset()
-        """Nodes to which this router sends nothing, because it was told so; draining until it is told otherwise."""
+        self._told_drained = drained
+        self._drained: frozenset[str] = frozenset()
         self.news = 0
         """Counts what changed: members and their health."""
         self.looked_at = time.monotonic()
@@ -75,6 +80,12 @@ class Fleet:
         self._follow_if_changed()
         return self._membership
 
+    @property
+    def drained(self) -> frozenset[str]:
+        """Nodes to which nothing is sent, because an operator said so; draining until they are taken back."""
+        self._follow_if_changed()
+        return self._drained
+
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self._nodes.values()))
 
@@ -97,11 +108,6 @@ class Fleet:
         for node in self.writers():
             if node.elects and not node.probing and (among_dead or node.health.state is not HealthState.DOWN):
                 node.probe()
-
-    def drain(self, name: str, *, drained: bool = True) -> None:
-        """Send nothing to a node from now on, or take it back, in this router and until it ends."""
-        self.drained = self.drained | {name} if drained else self.drained - {name}
-        self._follow()
 
     def living(self) -> list[Node]:
         """Every node that may be asked to search when those that hold a segment cannot: readers, then writers."""
@@ -128,7 +134,8 @@ class Fleet:
         self._news = asyncio.Event()
 
     def _follow(self) -> None:
-        membership = membership_of(without_drained(self._watch.members(), self.drained))
+        self._drained = self._told_drained()
+        membership = membership_of(without_drained(self._watch.members(), self._drained))
         for record in membership.known:
             present = record.name not in membership.absent
             node = self._nodes.get(record.name)
@@ -166,5 +173,5 @@ class Fleet:
             self.seek_leader(among_dead=False)
 
     def _follow_if_changed(self) -> None:
-        if self._watch.members().version != self._membership.version:
+        if self._watch.members().version != self._membership.version or self._told_drained() != self._drained:
             self._follow()

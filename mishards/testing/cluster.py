@@ -152,9 +152,8 @@ async def running_cluster(
     if replicas != 1:
         options = replace(options, routing=RoutingOptions(replicas=replicas))
     world, network, backend = World(), MemoryNetwork(), MemoryBackend()
-    router = Router(
-        options, Edges(network, world.read, backend.discovery(), lambda: None, world.record_replicas, tracer)
-    )
+    records = world.record_replicas, world.record_drain
+    router = Router(options, Edges(network, world.read, backend.discovery(), lambda: None, *records, tracer))
     cluster = InProcessCluster(world, network, backend, router, options)
     for number in range(1, readers + 1):
         cluster.add_node(f"reader-{number}")

@@ -31,6 +31,7 @@ class World:
         self.rows: dict[str, tuple[NDArray[np.int64], Vectors]] = {}
         """Segment id → live rows."""
         self.replicas: dict[str, int] = {}
+        self.drained: frozenset[str] = frozenset()
         """Collection → replica number that was set for it."""
         self.away = False
         """The database does not answer."""
@@ -118,8 +119,8 @@ class World:
         numbers = [ReplicaRecord(name, self.tables[name].created_on, n) for name, n in list(self.replicas.items())]
         collections = assemble(list(self.tables.values()), list(self.files.values()), numbers)
         if previous is not None and collections == previous.collections:
-            return Snapshot(previous.version, taken_at, previous.collections)
-        return Snapshot(1 if previous is None else previous.version + 1, taken_at, collections)
+            return Snapshot(previous.version, taken_at, previous.collections, drained=self.drained)
+        return Snapshot(1 if previous is None else previous.version + 1, taken_at, collections, drained=self.drained)
 
     def record_replicas(self, collection: Collection, number: int | None) -> None:
         """What a router calls to set a replica number."""
@@ -129,6 +130,12 @@ class World:
             self.replicas.pop(collection.name, None)
         else:
             self.replicas[collection.name] = number
+
+    def record_drain(self, node: str, drained: bool) -> None:
+        """What a router calls to drain a node, or to take it back."""
+        if self.away:
+            raise CatalogUnavailable("the world's database was told to be away")
+        self.drained = self.drained | {node} if drained else self.drained - {node}
 
     def live(self, collection: str, tags: Sequence[str] = ()) -> tuple[NDArray[np.int64], Vectors]:
         """Ids and vectors of every row that a search should see now."""

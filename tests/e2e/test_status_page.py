@@ -94,7 +94,7 @@ def test_what_would_move_is_shown_before_it_moves(page: Browser, fleet: Fleet) -
 def test_a_drained_node_can_be_taken_back(page: Browser, fleet: Fleet) -> None:
     page.evaluate("document.querySelector('#nodes button').focus()")
     page.press("Enter", 13)
-    shows(page, "#verdict", "is drained by this router")
+    shows(page, "#verdict", "is drained by an operator")
     shows(page, "#nodes", "Take back")
     page.evaluate("[...document.querySelectorAll('#nodes button')].find(b => b.innerText === 'Take back').click()")
     shows(page, "#verdict", "Everything is well")

@@ -19,13 +19,14 @@ from milvus_node.assembly import Node
 from milvus_node.config import NodeOptions, StorageOptions
 from milvus_node.roles import Role
 from mishards.assembly import Edges, Router
+from mishards.catalog.drains import DrainWriter
 from mishards.catalog.engine import open_engine
 from mishards.catalog.reader import CatalogReader
 from mishards.catalog.replicas import ReplicaWriter
 from mishards.catalog.snapshot import Snapshot
 from mishards.config import DiscoveryOptions, MetadataOptions, NetworkOptions, RouterOptions
 from mishards.deadline import Deadline
-from mishards.discovery.api import NodeRecord, NodeRole
+from mishards.discovery.api import Discovery, NodeRecord, NodeRole
 from mishards.errors import CatalogUnavailable
 from mishards.query.options import SearchOptions
 from mishards.testing.memory_discovery import MemoryBackend
@@ -51,7 +52,7 @@ class Database:
     def __init__(self, uri: str) -> None:
         self._reader = CatalogReader(open_engine(uri))
         self._numbers = ReplicaWriter(open_engine(uri))
-        self.record = self._numbers.set
+        self._drains = DrainWriter(open_engine(uri))
         self.away = False
         self.reads = 0
 
@@ -66,6 +67,11 @@ class Database:
         """Give the connections back."""
         self._reader.close()
         self._numbers.close()
+        self._drains.close()
+
+    def edges(self, network: MemoryNetwork, discovery: Discovery) -> Edges:
+        """Of a router that reads and writes here."""
+        return Edges(network, self.read, discovery, self.close, self._numbers.set, self._drains.set)
 
 
 @dataclass
@@ -181,7 +187,7 @@ async def real_cluster(
             name = f"router-{number}"
             database = Database(writer._options.metadata_uri)
             network = replace(options.network, address=f"{name}:1")
-            edges = Edges(cluster.network, database.read, cluster.backend.discovery(), database.close, database.record)
+            edges = database.edges(cluster.network, cluster.backend.discovery())
             router = Router(replace(options, network=network), edges)
             cluster.doors.append(Door(name, cluster.network, router, database))
             await router.start()

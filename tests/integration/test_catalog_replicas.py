@@ -9,9 +9,10 @@ import pytest
 
 from harness.catalog import Catalog
 from harness.mariadb import Database, MariaDB
+from mishards.catalog.drains import DrainWriter
 from mishards.catalog.engine import open_engine
 from mishards.catalog.replicas import ReplicaWriter
-from mishards.catalog.tables import replica_numbers
+from mishards.catalog.tables import drained_nodes, replica_numbers
 from mishards.errors import CatalogError
 
 
@@ -69,17 +70,39 @@ def test_the_table_is_made_where_a_milvus_server_made_the_database(catalog: Cata
     assert catalog.collection().replicas == 2
 
 
+def test_a_drained_node_is_read_with_the_next_snapshot_and_changes_no_version(catalog: Catalog, uri: str) -> None:
+    writer = DrainWriter(open_engine(uri))
+    before = catalog.reader.read(None)
+    assert before.drained == frozenset()
+    drained_nodes.drop(catalog.engine)  # as where a Milvus server made the database
+    for node, drained, expected in (
+        ("a", True, {"a"}),
+        ("b", True, {"a", "b"}),
+        ("a", True, {"a", "b"}),
+        ("a", False, {"b"}),
+    ):
+        writer.set(node, drained)
+        after = catalog.reader.read(before)
+        assert (set(after.drained), after.version) == (expected, before.version)
+        before = after
+    writer.close()
+
+
 def test_an_account_that_may_only_read_gets_a_clear_error(mariadb: MariaDB, mysql_database: Database) -> None:
     catalog = Catalog(mysql_database.uri)
     catalog.writable.initialise()
     catalog.create("words")
     reader = ReplicaWriter(open_engine(mysql_database.readonly_uri))
+    drains = DrainWriter(open_engine(mysql_database.readonly_uri))
     try:
         with pytest.raises(CatalogError, match="needs the right to write mishards_replicas"):
             reader.set(catalog.collection(), 2)
+        with pytest.raises(CatalogError, match="needs the right to write mishards_drained"):
+            drains.set("a", True)
         assert catalog.collection().replicas is None
     finally:
         reader.close()
+        drains.close()
         catalog.close()
 
 

@@ -58,6 +58,11 @@ CREATE TABLE mishards_replicas (
 	PRIMARY KEY (collection)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
+CREATE TABLE mishards_drained (
+	node VARCHAR(255) NOT NULL,
+	PRIMARY KEY (node)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
 CREATE TABLE `Fields` (
 	collection_id VARCHAR(255) NOT NULL,
 	field_name VARCHAR(255) NOT NULL,

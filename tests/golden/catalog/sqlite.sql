@@ -56,6 +56,11 @@ CREATE TABLE mishards_replicas (
 	PRIMARY KEY (collection)
 );
 
+CREATE TABLE mishards_drained (
+	node TEXT NOT NULL,
+	PRIMARY KEY (node)
+);
+
 CREATE TABLE "Fields" (
 	collection_id TEXT NOT NULL,
 	field_name TEXT NOT NULL,

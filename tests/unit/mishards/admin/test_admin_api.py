@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.routing import Route
 
 from mishards.admin.page import page_route
 from mishards.admin.routes import admin_routes
+from mishards.assembly import Edges, Router
 from mishards.rest.application import api_routes, application
 from mishards.rest.guarded import guarded
 from mishards.security.guard import Guard
@@ -156,10 +158,47 @@ async def test_a_drained_node_gets_no_search_until_it_is_taken_back(api: Api) ->
         await api.cluster.search("words", QUERIES, 3)
     assert "reader-1" not in api.cluster.searched()
     seen = await api.get("/api/topology")
-    assert [problem["what"] for problem in seen["problems"]] == ["reader-1 is drained by this router"]
-    assert (await api.node("reader-1"))["drained_here"]
+    assert [problem["what"] for problem in seen["problems"]] == ["reader-1 is drained by an operator"]
+    assert (await api.node("reader-1"))["drained"]
     assert (await api.send("POST", "/api/nodes/reader-1/undrain")).json() == {"node": "reader-1", "drained": False}
     assert (await api.get("/api/topology"))["searchers"] == ["reader-1", "reader-2", "reader-3"]
+
+
+async def test_a_drained_node_is_drained_for_every_router_and_after_a_restart(api: Api) -> None:
+    cluster, asked = api.cluster, "/api/nodes/reader-1"
+    options = replace(cluster.options, network=replace(cluster.options.network, address="router:2"))
+    records = cluster.world.record_replicas, cluster.world.record_drain
+    edges = Edges(cluster.network, cluster.world.read, cluster.backend.discovery(), lambda: None, *records)
+    assert (await api.send("POST", f"{asked}/drain")).status_code == 200
+    other = Router(options, edges)
+    await other.start()
+    try:
+        await asyncio.wait_for(other.ready(), 30)
+        for action, searchers in (
+            ("drain", ["reader-2", "reader-3"]),
+            ("undrain", ["reader-1", "reader-2", "reader-3"]),
+        ):
+            assert (await api.send("POST", f"{asked}/{action}")).status_code == 200
+            await eventually_async(lambda: [node.name for node in other.fleet.membership.searchers] == searchers)  # noqa: B023 - awaited here
+    finally:
+        await other.stop()
+
+
+async def test_a_drained_node_that_is_gone_for_good_can_be_taken_back(api: Api) -> None:
+    api.cluster.world.record_drain("moved-away", True)
+    await api.cluster.snapshot_newer()
+    await eventually_async(lambda: "moved-away" in api.cluster.router.fleet.drained)
+    assert (await api.send("POST", "/api/nodes/moved-away/undrain")).status_code == 200
+    assert not api.cluster.world.drained
+    assert (await api.send("POST", "/api/nodes/moved-away/undrain")).status_code == 404
+
+
+async def test_what_cannot_be_recorded_is_not_drained_and_what_was_stays_while_the_database_is_away(api: Api) -> None:
+    assert (await api.send("POST", "/api/nodes/reader-1/drain")).status_code == 200
+    api.cluster.world.away = True
+    refused = await api.send("POST", "/api/nodes/reader-2/drain")
+    assert (refused.status_code, "away" in refused.json()["message"]) == (400, True)
+    assert (await api.get("/api/topology"))["searchers"] == ["reader-2", "reader-3"]
 
 
 async def test_neither_a_writable_node_nor_the_last_one_is_drained(api: Api) -> None:

@@ -102,7 +102,12 @@ async def test_routers_that_never_spoke_place_alike_whatever_order_they_learnt_o
         other = Router(
             options,
             Edges(
-                cluster.network, cluster.world.read, backend.discovery(), lambda: None, cluster.world.record_replicas
+                cluster.network,
+                cluster.world.read,
+                backend.discovery(),
+                lambda: None,
+                cluster.world.record_replicas,
+                cluster.world.record_drain,
             ),
         )
         await other.start()

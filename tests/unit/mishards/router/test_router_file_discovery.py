@@ -69,6 +69,7 @@ async def nodes(tmp_path: Path) -> AsyncIterator[InFolder]:
             discovery_for(f"file://{made.folder}"),
             lambda: None,
             made.world.record_replicas,
+            made.world.record_drain,
         ),
     )
     async with AsyncExitStack() as stack:
