@@ -194,13 +194,14 @@ class Router:
         preparation = Preparation(
             snapshots, routes, choice, WriterLeg(self.fleet, forwarder.send, forwarder.flush), options.search
         )
-        patience = Patience(options.health.patience_ms / 1000, options.search.partial)
         hedging = Hedging(options.search.hedge)
-        searcher = self._searcher = Searcher(preparation, snapshots, choice, hedging, options.search, patience)
-        lookup = Lookup(self.fleet, options.search.deadline_ms)
+        searcher = self._searcher = Searcher(
+            preparation, snapshots, choice, hedging, options.search, _patience(options)
+        )
+        self._lookup = Lookup(self.fleet, options.search.deadline_ms)
         return Parts(
             searcher,
-            lookup,
+            self._lookup,
             Warmer(self.fleet, snapshots, routes, self.replicas),
             snapshots,
             forwarder,
@@ -233,7 +234,9 @@ class Router:
         """Go by other values of the settings in ``config.RELOADABLE`` from now on; all others must be as they are."""
         self._options = options
         self._admission.reconfigure(options.admission)
-        self._searcher.reconfigure(options.search)
+        self._searcher.reconfigure(options.search, _patience(options))
+        self._lookup.reconfigure(options.search.deadline_ms)
+        self.fleet.reconfigure(options.health)
         self.forwarder.reconfigure(options.write)
 
     async def ready(self) -> None:
@@ -254,6 +257,10 @@ class Router:
         self._edges.close()
         if self._edges.tracer is not None:
             await asyncio.to_thread(self._edges.tracer.close, _FLUSH_S)
+
+
+def _patience(options: RouterOptions) -> Patience:
+    return Patience(options.health.patience_ms / 1000, options.search.partial)
 
 
 def routing_for(options: RoutingOptions) -> Routing:

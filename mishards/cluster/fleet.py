@@ -66,6 +66,12 @@ class Fleet:
         self._follow()
         self._task = self._loop.create_task(self._run(), name="fleet-probe")
 
+    def reconfigure(self, options: HealthOptions) -> None:
+        """Judge nodes by other options from now on; when each is asked next stays as it was decided."""
+        self._options = options
+        for node in self:
+            node.reconfigure(options)
+
     async def close(self) -> None:
         """Stop probing, close discovery and every channel."""
         if self._task is not None:

@@ -86,6 +86,10 @@ class Node:
         """May it be asked first? Nothing is known against it."""
         return self.present and self.health.state is not HealthState.DOWN
 
+    def reconfigure(self, options: HealthOptions) -> None:
+        """Judge it by other options from now on."""
+        self._options = options
+
     def load_share(self) -> float:
         """How much of its normal load it should get now, 0 to 1."""
         return self.health.load_share(time.monotonic(), self._options) if self.present else 0.0

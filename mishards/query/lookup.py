@@ -24,6 +24,10 @@ class Lookup:
         self._fleet = fleet
         self._deadline_ms = deadline_ms
 
+    def reconfigure(self, deadline_ms: int) -> None:
+        """Give calls whose client set no deadline so long from now on."""
+        self._deadline_ms = deadline_ms
+
     async def ask(self, call: Call) -> bytes:
         """The reply of the first node that answers: the writable one, which is never behind, then the others.
 

@@ -60,9 +60,9 @@ class Searcher:
         self._patience = patience
         self._growing = GrowingSearch(preparation, snapshots, preparation.leg, options)
 
-    def reconfigure(self, options: SearchOptions) -> None:
+    def reconfigure(self, options: SearchOptions, patience: Patience) -> None:
         """Go by other options from now on, and all parts of a search with it."""
-        self._options = options
+        self._options, self._patience = options, patience
         for part in (self._preparation, self._snapshots, self._growing):
             part.reconfigure(options)
         self._hedging.reconfigure(options.hedge)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mishards.cluster.health import HealthState
 from mishards.config import RELOADABLE
 from mishards.errors import NodeOverloaded, Overloaded
 from mishards.query.hedge import HedgeOptions, Hedging
@@ -47,6 +48,14 @@ async def test_searches_that_name_no_consistency_get_the_newest_default() -> Non
         assert (await cluster.search("words", QUERIES, 3)).status.error_code, "strong searches need the database"
 
 
+async def test_a_node_is_taken_down_by_the_newest_number_of_faults() -> None:
+    async with running_cluster() as cluster:
+        node = next(iter(cluster.router.fleet))
+        cluster.router.reconfigure(replace(cluster.options, health=replace(cluster.options.health, call_faults=1)))
+        node.health = node.health.call_faulted(0.0, node._options, "a fault")
+        assert node.health.state is HealthState.DOWN
+
+
 def test_lowered_limits_refuse_new_calls_and_end_none() -> None:
     admission = Admission(AdmissionOptions(max_searches=2))
     with admission.admitted(CallClass.SEARCH):
@@ -74,8 +83,11 @@ async def test_every_setting_that_reloads_reaches_the_part_that_goes_by_it() -> 
         router, options = cluster.router, cluster.options
         changed = replace(
             options,
-            search=replace(options.search, graceful_time_ms=7, hedge=HedgeOptions(True, 0.5, 0.5, 7.0)),
+            search=replace(
+                options.search, graceful_time_ms=7, deadline_ms=7_000, hedge=HedgeOptions(True, 0.5, 0.5, 7.0)
+            ),
             write=replace(options.write, stall_ms=7),
+            health=replace(options.health, patience_ms=7_000, call_faults=7),
             admission=replace(options.admission, max_writes=7, max_infos=7),
         )
         router.reconfigure(changed)
@@ -83,7 +95,9 @@ async def test_every_setting_that_reloads_reaches_the_part_that_goes_by_it() -> 
         parts = (searcher, searcher._preparation, searcher._snapshots, searcher._growing)
         assert all(part._options is changed.search for part in parts)
         assert searcher._hedging._options is changed.search.hedge
+        assert (searcher._patience.probe_after_s, router._lookup._deadline_ms) == (7.0, 7_000)
+        assert all(judge._options is changed.health for judge in (router.fleet, *router.fleet))
         assert router.forwarder._options is changed.write
         assert (router._admission._limits[CallClass.WRITE], router._admission._limits[CallClass.INFO]) == (7, 7)
-        sections = {"search", "write", "admission", "log"}
+        sections = {"search", "write", "admission", "health", "log"}
         assert {key.partition(".")[0] for key in RELOADABLE} == sections
