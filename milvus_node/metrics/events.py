@@ -12,7 +12,7 @@ from mishards.logs.calls import Served
 from mishards.metrics.instruments import Counts, Durations
 from mishards.wire.replies import METHODS
 
-_STAGES = tuple((stage, f"{stage}_ms") for stage in ("wait", "check", "search"))
+_STAGES = ("wait", "check", "search")
 
 
 class Events(Collector):
@@ -22,6 +22,7 @@ class Events(Collector):
         self._requests = Counts(declared.REQUESTS)
         self._seconds = Durations(declared.REQUEST_SECONDS)
         self._stages = Durations(declared.STAGE_SECONDS)
+        self._stage = [(f"{stage}_ms", self._stages.of(stage)) for stage in _STAGES]
         self._loads = Durations(declared.LOAD_SECONDS)
         self._syncs = Durations(declared.WAL_SYNC_SECONDS)
         self._tasks = Durations(declared.TASK_SECONDS)
@@ -33,11 +34,12 @@ class Events(Collector):
         method = call.method if call.method in METHODS else "unknown"
         self._requests.add(method, served.outcome)
         self._seconds.add(served.seconds, method)
-        if "topk" in call.notes:  # a search
-            for stage, key in _STAGES:
-                milliseconds = call.notes.get(key)
+        notes = call.notes
+        if "topk" in notes:  # a search
+            for key, buckets in self._stage:
+                milliseconds = notes.get(key)
                 if isinstance(milliseconds, float):
-                    self._stages.add(milliseconds / 1000, stage)
+                    buckets.add(milliseconds / 1000)
 
     def loaded(self, seconds: float) -> None:
         """A segment was read into memory."""
