@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import os
+import platform
 import sys
-import tempfile
 from pathlib import Path
 
-from faults.fault_runner import Result, perform
-from faults.fault_stage import Stage
+from faults.fault_record import read, record_of, skipped, write
+from faults.fault_report import write_report
+from faults.fault_runner import Result, Theatre, perform
 from faults.fault_table import ROWS
 
 from harness.full_cluster import FullCluster
@@ -29,22 +32,27 @@ def main() -> int:
     if missing := FullCluster.missing():
         print(missing)
         return 1
-    wanted = {int(number) for number in options.rows.split(",") if number}
-    results: list[Result] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="mishards-faults-") as folder,
-        Stage(Path(folder), seed=options.seed) as stage,
-    ):
-        for row in ROWS:
-            if wanted and row.number not in wanted:
-                continue
+    chosen = {int(number) for number in options.rows.split(",") if number} or {row.number for row in ROWS}
+    well = True
+    with Theatre(seed=options.seed) as theatre:
+        for row in (row for row in ROWS if row.number in chosen):
             if missing := row.missing():
                 print(f"{row.number:2}  {row.name}: skipped, {missing}", flush=True)
-                continue
-            result = perform(stage, row, *((row.short_s,) if options.short else (row.long_s, _STEADY_S)))
-            results.append(result)
-            say(result)
-    return 1 if any(result.problems for result in results) else 0
+                record = skipped(row.number, row.name, row.bring.__doc__, missing)
+            else:
+                result = perform(theatre.stage(), row, *((row.short_s,) if options.short else (row.long_s, _STEADY_S)))
+                say(result)
+                record = record_of(result)
+            write(record, options.folder)
+            well = well and not record.problems
+            write_report(read(options.folder), options.folder, _made())
+    print(f"the report: {options.folder / 'index.html'}")
+    return 0 if well else 1
+
+
+def _made() -> str:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"Made {now:%Y-%m-%d %H:%M} UTC on {platform.system()} with {os.cpu_count()} cores."
 
 
 def say(result: Result) -> None:

@@ -28,12 +28,11 @@ class Works:
 class Fails:
     """Calls fail while the fault lasts, each with a declared error; those that began before ``after_s`` may succeed.
 
-    ``saying`` is a pattern that the text of every such error matches; at most a share of ``but`` may succeed.
+    ``saying`` is a pattern that the text of every such error matches.
     """
 
     saying: str
     after_s: float = 0.0
-    but: float = 0.0
 
 
 @dataclass(frozen=True)

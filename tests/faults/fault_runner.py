@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from faults.fault_judgement import FLOOR, Happened, Moments, excess, problems
 from faults.fault_row import Fails, Row, Works
@@ -23,6 +26,35 @@ class Result:
     seconds: float
     happened: Happened
     problems: list[str] = field(default_factory=list)
+
+
+class Theatre:
+    """Lends the stage, a new one after a fault that it did not recover from."""
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self._seed = seed
+        self._open = contextlib.ExitStack()
+        self._stage: Stage | None = None
+
+    def __enter__(self) -> Theatre:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def stage(self) -> Stage:
+        """The stage, on which all is well."""
+        if self._stage is not None and self._stage.unwell():
+            self.close()
+        if self._stage is None:
+            folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="mishards-faults-"))
+            self._stage = self._open.enter_context(Stage(Path(folder), seed=self._seed))
+        return self._stage
+
+    def close(self) -> None:
+        """End every process."""
+        self._stage = None
+        self._open.close()
 
 
 def perform(stage: Stage, row: Row, seconds: float, steady_s: float = 0.0) -> Result:

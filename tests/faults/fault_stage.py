@@ -46,8 +46,9 @@ _TRACING = {"TRACING_PLUGIN": "jaeger", "TRACING_SAMPLER": "probabilistic", "TRA
 class Stage:
     """One cluster for all scenarios, with its load; close it in the end.
 
-    Its data lie on a small disk, ``readonly-3`` sees them through a faulty folder and is reached through a proxy,
-    ``readonly-2`` has a clock of its own, the routers are a group of their own: each where the machine allows it.
+    Its data lie on a small disk; ``readonly-3`` and the writable nodes see them through faulty folders; ``readonly-3``
+    is reached through a proxy, ``readonly-2`` has a clock of its own, the routers are a group of their own: each where
+    the machine allows it.
     """
 
     def __init__(self, folder: Path, *, seed: int = 0) -> None:
@@ -60,6 +61,9 @@ class Stage:
         self.agent = JaegerAgent()
         self.disk: SmallDisk | None = None
         self.faulty: FuseFolder | None = None
+        """What ``readonly-3`` sees of the data."""
+        self.full: FuseFolder | None = None
+        """What the writable nodes see."""
         self.clock: JumpingClock | None = None
         try:
             launches = self._prepare()
@@ -95,9 +99,9 @@ class Stage:
             f"readonly-{number}": ("--address", f"127.0.0.1:{free_port()}") for number in (1, 2, 3)
         }
         if not FuseFolder.missing():
-            mountpoint = self.folder / "faulty"
-            self.faulty = self._open.enter_context(FuseFolder(self.folder / "data", mountpoint, self.folder))
-            flags["readonly-3"] += ("--storage", str(mountpoint))
+            self.faulty, self.full = (self._seen_through(name) for name in ("faulty", "full"))
+            flags["readonly-3"] += ("--storage", str(self.faulty.mountpoint))
+            flags |= dict.fromkeys(("writable-1", "writable-2"), ("--storage", str(self.full.mountpoint)))
         wrappers: dict[str, tuple[str, ...]] = {}
         if not JumpingClock.missing():
             self.clock = JumpingClock(self.folder / "clock")
@@ -111,6 +115,9 @@ class Stage:
         for name in ("writable-1", "writable-2", "readonly-1", "readonly-2", "readonly-3"):
             wrappers[name] = (*wrappers.get(name, ()), *node)
         return {name: Launch(wrapper, flags.get(name, ())) for name, wrapper in wrappers.items()}
+
+    def _seen_through(self, name: str) -> FuseFolder:
+        return self._open.enter_context(FuseFolder(self.folder / "data", self.folder / name, self.folder))
 
     def _behind_proxy(self, launch: Launch) -> Launch:
         return Launch(

@@ -6,49 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from faults.fault_row import Row
-from faults.fault_runner import perform
-from faults.fault_stage import Stage
+from faults.fault_runner import Theatre, perform
 from faults.fault_table import ROWS
 
 from harness.full_cluster import FullCluster
 
 
-class Theatre:
-    """The stage, made anew after a fault that it did not recover from."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stage: Stage | None = None
-        self._number = 0
-
-    def stage(self) -> Stage:
-        """The stage, all well."""
-        if self._stage is not None and self._stage.unwell():
-            self.close()
-        if self._stage is None:
-            self._number += 1
-            folder = self._folder / f"stage{self._number}"
-            folder.mkdir()
-            self._stage = Stage(folder)
-        return self._stage
-
-    def close(self) -> None:
-        if self._stage is not None:
-            self._stage.close()
-        self._stage = None
-
-
 @pytest.fixture(scope="module")
-def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+def theatre() -> Iterator[Theatre]:
     if missing := FullCluster.missing():
         pytest.skip(missing)
-    made = Theatre(tmp_path_factory.mktemp("faults"))
-    yield made
-    made.close()
+    with Theatre() as made:
+        yield made
 
 
 @pytest.mark.timeout(400)  # the first one starts the cluster
