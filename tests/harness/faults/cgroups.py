@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.waiting import eventually
 
 _ROOT = Path("/sys/fs/cgroup")
+_CONTROLLERS = "cgroup.controllers"
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,17 @@ def hierarchy(controller: str) -> Hierarchy | None:
     first = _ROOT / controller
     if (first / "cgroup.procs").exists() and os.access(first, os.W_OK):
         return Hierarchy(first, 1)
-    for second in (_ROOT, _ROOT / "unified"):
-        controllers = second / "cgroup.controllers"
-        if controllers.exists() and (controller == "freezer" or controller in controllers.read_text().split()):
-            return Hierarchy(second, 2)
+    second = second_version()
+    if second and (controller == "freezer" or controller in (second.folder / _CONTROLLERS).read_text().split()):
+        return second
+    return None
+
+
+def second_version() -> Hierarchy | None:
+    """Return where groups of version 2 can be made, alone or beside version 1, or nothing."""
+    for folder in (_ROOT, _ROOT / "unified"):
+        if (folder / _CONTROLLERS).exists() and os.access(folder, os.W_OK):
+            return Hierarchy(folder, 2)
     return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.faults import cgroups
+from harness.faults.cgroups import Hierarchy
 from harness.faults.clock import JumpingClock
 from harness.faults.cpu_quota import CpuQuota
 from harness.faults.freezer import Freezer
@@ -60,14 +61,17 @@ def test_a_quota_holds_a_program_back_until_it_is_healed(spinning: Program) -> N
     eventually(_goes_on(spinning), 30, "it goes on when the quota is gone")
 
 
-@pytest.mark.parametrize("by_signal", [False, True])
+def _freezers() -> list[Hierarchy | None]:
+    """By every means that this machine has."""
+    first, second = cgroups.hierarchy("freezer"), cgroups.second_version()
+    return [None, *{place for place in (first, second) if place is not None}]
+
+
+@pytest.mark.parametrize("place", _freezers(), ids=lambda place: f"v{place.version}" if place else "signals")
 def test_a_frozen_program_stands_still_until_it_is_healed(
-    spinning: Program, by_signal: bool, monkeypatch: pytest.MonkeyPatch
+    spinning: Program, place: Hierarchy | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if by_signal:
-        monkeypatch.setattr("harness.faults.freezer.hierarchy", lambda _: None)
-    elif cgroups.hierarchy("freezer") is None:
-        pytest.skip("no control group that can be frozen may be made here")
+    monkeypatch.setattr("harness.faults.freezer.hierarchy", lambda _: place)
     with Freezer(spinning.pid) as freezer:
         freezer.freeze()
         eventually(lambda: _ticks(spinning.pid) == _ticks(spinning.pid), 30, "it stands")
