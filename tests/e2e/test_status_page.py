@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,22 @@ def test_what_would_move_is_shown_before_it_moves(page: Browser, fleet: Fleet) -
     shows(page, "#change", f"{held} of {SEGMENTS} copies would be loaded elsewhere" if held else "nothing moves")
     eventually(
         lambda: count(page, ".matrix .gets") == count(page, ".matrix .loses") == held, 30, lambda: "moves are shown"
+    )
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1280, [7]), (1000, [4, 3]), (390, [2, 2, 2, 1])])
+def test_the_tiles_fill_every_row_at_any_width(page: Browser, width: int, rows: list[int]) -> None:
+    page.look_with(View(width, 900))
+    spans = page.evaluate(
+        "[document.querySelector('#tiles'), ...document.querySelectorAll('.tile')].map(e => e.getBoundingClientRect())"
+        ".map(r => [r.top, r.left, r.right].map(Math.round))"
+    )
+    (_, left, right), *tiles = spans
+    found = [list(row) for _, row in groupby(tiles, key=lambda tile: tile[0])]
+    assert [len(row) for row in found] == rows
+    assert all((row[0][1], row[-1][2]) == (left, right) for row in found)
+    assert max(len({end - start for _, start, end in row}) for row in found) <= 2, (
+        "as wide as each other, but for rounding"
     )
 
 
