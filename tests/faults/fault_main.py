@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a program for a terminal
-"""The long forms: ``python -m faults.fault_main [--rows 1,2] [--short] FOLDER`` writes a report to ``FOLDER``."""
+"""The long forms: ``python -m faults.fault_main FOLDER [--rows 1 2] [--short]`` writes a report to ``FOLDER``."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def main() -> int:
     """Run; return 1 where a row went wrong."""
     parser = argparse.ArgumentParser(prog="faults")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--rows", default="", help="numbers, with commas between; all when empty")
+    parser.add_argument("--rows", type=int, nargs="*", default=[], help="numbers; all when there are none")
     parser.add_argument("--short", action="store_true", help="as in CI")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if missing := FullCluster.missing():
         print(missing)
         return 1
-    chosen = {int(number) for number in options.rows.split(",") if number} or {row.number for row in ROWS}
+    chosen = set(options.rows) or {row.number for row in ROWS}
     well = True
     with Theatre(seed=options.seed) as theatre:
         for row in (row for row in ROWS if row.number in chosen):
