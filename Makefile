@@ -17,13 +17,14 @@ TEST_WORKERS ?= 2
 PYTEST_FLAGS ?=
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS ?=
+FAULTS ?=
 MINUTES ?= 20
 SEED ?= $(shell date +%s)
 ONLY ?=
 ROUNDS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up cluster test audit fuzz soak lint format configuration protos wheel bench clean
+.PHONY: help up cluster test audit fuzz faults soak lint format configuration protos wheel bench clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -55,6 +56,10 @@ audit: $(VENV)/installed-dev ## look for known weaknesses in the code and in wha
 
 fuzz: $(VENV)/installed-dev ## feed every parser mutated input, FUZZ_SECONDS each (FUZZ_TARGETS="search frames" are some)
 	@cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz.fuzz_run --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+faults: $(VENV)/installed-dev ## bring 24 faults upon the full cluster, half an hour (FAULTS="1 7" are some); report in build/faults
+	@scripts/install-test-servers
+	@cd tests && PYTHONPATH=. ../$(BIN)/python -m faults.fault_main ../build/faults --rows $(FAULTS)
 
 soak: $(VENV)/installed-dev ## run mixed load and random faults on the full cluster, MINUTES=20 SEED=1; report in build/soak
 	@scripts/install-test-servers
