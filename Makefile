@@ -24,7 +24,7 @@ ONLY ?=
 ROUNDS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up cluster test audit fuzz faults soak lint format configuration protos wheel bench clean
+.PHONY: help up cluster test audit fuzz faults soak lint format configuration protos wheel bench profile clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -80,6 +80,9 @@ wheel: $(VENV)/installed-dev ## build the wheel and try it in an empty environme
 
 bench: $(VENV)/installed-dev ## measure all goals and write the report, ~15 min (ONLY=hop,merge ROUNDS=3 is a part)
 	@$(BIN)/python benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS))
+
+profile: $(VENV)/installed-dev ## draw flame graphs of router and node under load into build/bench
+	@$(BIN)/python benchmarks/flames.py
 
 clean: ## remove what the other targets made, but no data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

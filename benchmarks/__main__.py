@@ -11,17 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from page import page
-from results import read
+from report import DOCUMENT, SUITE, write_report
 from run import OUT
-from table import document
 
 HERE = Path(__file__).resolve().parent
-DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
-SUITE = ("hop", "fanout", "merge", "scale", "replicas", "hedging", "node", "routed", "insert", "peers")
-"""In the order of the report."""
-ASKED_FOR = ("transport",)
-"""Has no goals."""
 
 
 def main() -> int:
@@ -35,18 +28,9 @@ def main() -> int:
         if subprocess.run([sys.executable, str(HERE / f"{name}.py"), *_passed_on(options)], check=False).returncode:
             failed.append(name)
             print(f"== {name} failed, see above", flush=True)
-    _report(options.out, options.document)
+    write_report(options.out, options.document)
     print(f"== {len(names)} benchmarks in {time.monotonic() - began:.0f} s; failed: {', '.join(failed) or 'none'}")
     return 1 if failed else 0
-
-
-def _report(folder: Path, described: Path) -> None:
-    reports = read(folder, [*SUITE, *ASKED_FOR])
-    (folder / "index.html").write_text(page(reports, sorted(folder.glob("profile-*.svg"))), encoding="utf-8")
-    print(f"== {folder / 'index.html'}")
-    if all(not report.tiny for report in reports):
-        described.write_text(document(reports), encoding="utf-8")
-        print(f"== {described}")
 
 
 def _passed_on(options: argparse.Namespace) -> list[str]:

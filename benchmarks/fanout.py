@@ -37,12 +37,13 @@ GOALS = tuple(
 
 def measure(run: Run) -> None:
     """Both routers, small and large searches, in turns."""
+    shapes = SHAPES[:1] if run.tiny else SHAPES
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         metadata, files = catalog(folder / "db", "c", SEGMENTS_A_NODE * run.options.nodes)
-        bodies = [search_request("c", clustered(rows, 1), topk, '{"nprobe": 1}') for rows, topk in SHAPES]
+        bodies = [search_request("c", clustered(rows, 1), topk, '{"nprobe": 1}') for rows, topk in shapes]
         fronts: list[tuple[str, list[tuple[int, str]]]] = [("router", []), ("plain router", [])]
-        for (rows, topk), body in zip(SHAPES, bodies, strict=True):
+        for (rows, topk), body in zip(shapes, bodies, strict=True):
             # One more is the writable node, which the catalog leaves without work.
             writable, *nodes = stack.enter_context(quick(replies(run.options.nodes + 1, rows, topk))).addresses
             ours = stack.enter_context(router(folder, metadata, static(writable, nodes)))
@@ -56,7 +57,7 @@ def measure(run: Run) -> None:
 
 
 def _round(run: Run, fronts: Sequence[tuple[str, list[tuple[int, str]]]], bodies: Sequence[bytes]) -> None:
-    for at, (rows, topk) in enumerate(SHAPES):
+    for at, (rows, topk) in enumerate(SHAPES[: len(bodies)]):
         qps = {}
         for name, started in fronts:
             pid, address = started[at]

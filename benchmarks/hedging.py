@@ -3,15 +3,18 @@
     python benchmarks/hedging.py [--rounds 3] [--seconds 5]
 
 Eight stand-ins take 2 ms for a search, and 50 ms for 2 % of them, chosen by chance; each segment has two replicas. Two
-routers stand before the same nodes, one with hedging and one without, and take turns. How many calls are extra is
-counted by the nodes: those that come with hedging, for each that comes without, a search.
+routers stand before the same nodes, one with hedging and one without, and take turns. How many calls there are is
+counted by the nodes, how many of them are extra by the router's metrics.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 from callers import Called, call
 from goals import Goal
@@ -19,6 +22,7 @@ from node_load import clustered, search_request
 from routers import Settings, ask, catalog, expect_hits, router, static
 from run import Defaults, Run, benchmark
 from stand_in import COUNT_COMMAND, Pace, replies, slow
+from transport_load import free_ports
 
 from mishards.wire.protos import milvus_pb2 as pb
 
@@ -36,6 +40,15 @@ GOALS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A router, and where it shows its metrics."""
+
+    subject: str
+    address: str
+    http: str
+
+
 def measure(run: Run) -> None:
     """Without and with, in turns."""
     body = search_request("c", clustered(1, 1), TOPK, "{}")
@@ -45,36 +58,47 @@ def measure(run: Run) -> None:
         # The first one is the writable node, which the catalog leaves without work.
         nodes = stack.enter_context(slow(replies(NODES + 1, 1, TOPK), PACE))
         discovery = static(nodes.addresses[0], nodes.addresses[1:])
-        addresses = {}
-        for subject, hedge in (("without hedging", False), ("with hedging", True)):
-            settings: Settings = {"routing": {"replicas": REPLICAS}, "search": {"hedge": {"enabled": hedge}}}
-            started = router(folder, metadata, discovery, settings=settings)
-            _, addresses[subject] = stack.enter_context(started)
+        fronts = []
+        for hedge, port in zip((False, True), free_ports(2), strict=True):
+            http = f"127.0.0.1:{port}"
+            settings: Settings = {
+                "network": {"http_address": http},
+                "routing": {"replicas": REPLICAS},
+                "search": {"hedge": {"enabled": hedge}},
+            }
+            _, address = stack.enter_context(router(folder, metadata, discovery, settings=settings))
+            fronts.append(Front("with hedging" if hedge else "without hedging", address, http))
             for _ in range(WARM_SEARCHES):  # so that it knows how long nodes take
-                expect_hits(addresses[subject], body, TOPK)
+                expect_hits(address, body, TOPK)
         for _ in run.rounds():
-            _round(run, addresses, body, nodes.addresses[0])
+            _round(run, fronts, body, nodes.addresses[0])
 
 
-def _round(run: Run, addresses: dict[str, str], body: bytes, counts: str) -> None:
-    called, calls = {}, {}
-    for subject, address in addresses.items():
-        before = _count(counts)
-        called[subject] = call(address, "Search", [body], CALLERS, run.seconds)
-        calls[subject] = (_count(counts) - before) / called[subject].calls
-        _figures(run, subject, called[subject], calls[subject])
-    plain, hedged = called.values()
-    without, with_hedging = calls.values()
+def _round(run: Run, fronts: Sequence[Front], body: bytes, counts: str) -> None:
+    called, extra = [], 0.0
+    for front in fronts:
+        before, hedges_before = _count(counts), _hedges(front.http)
+        called.append(call(front.address, "Search", [body], CALLERS, run.seconds))
+        calls, hedges = _count(counts) - before, _hedges(front.http) - hedges_before
+        extra = hedges / (calls - hedges)
+        _figures(run, front.subject, called[-1], calls)
+    plain, hedged = called
     run.measured("hedging-p99", hedged.p99_ms / plain.p99_ms)
-    run.measured("hedging-calls", 100 * (with_hedging / without - 1))
+    run.measured("hedging-calls", 100 * extra)
 
 
-def _figures(run: Run, subject: str, called: Called, calls: float) -> None:
+def _figures(run: Run, subject: str, called: Called, calls: int) -> None:
     run.latencies(subject, called.took_ms)
     run.figure(subject, "p50 ms", called.p50_ms)
     run.figure(subject, "p99 ms", called.p99_ms)
     run.figure(subject, "searches/s", called.per_s)
-    run.figure(subject, "node calls/search", calls)
+    run.figure(subject, "node calls/search", calls / called.calls)
+
+
+def _hedges(http: str) -> float:
+    with urlopen(f"http://{http}/metrics", timeout=60) as reply:
+        lines = reply.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("mishards_hedges_total"))
 
 
 def _count(address: str) -> int:
