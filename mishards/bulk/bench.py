@@ -98,7 +98,7 @@ async def run_bench(options: BenchOptions) -> Measured:
                 _client(options.address, requests[number:] + requests[:number], calls)
                 for number in (client % _REQUESTS for client in range(options.clients))
             ]
-            await _for_a_while(clients, options.duration_s, stop)
+            await _for_a_while(clients, options.duration_s, stop, calls.ended)
             seconds = time.monotonic() - began
             recall = None
             if options.recall and len(sample):
@@ -112,6 +112,8 @@ class _Calls:
     def __init__(self) -> None:
         self.times_s: list[float] = []
         self.errors: Counter[str] = Counter()
+        self.ended = asyncio.Event()
+        """Has one of them ended?"""
 
     def measured(self, options: BenchOptions, seconds: float, recall: float | None) -> Measured:
         count = len(self.times_s)
@@ -133,18 +135,25 @@ class _Calls:
         )
 
 
-async def _for_a_while(clients: list[Coroutine[None, None, None]], duration_s: float, stop: asyncio.Event) -> None:
-    """Run the clients until the time is over or ``stop`` is set; calls under way are not waited for."""
+async def _for_a_while(
+    clients: list[Coroutine[None, None, None]], duration_s: float, stop: asyncio.Event, ended: asyncio.Event
+) -> None:
+    """Run the clients until the time is over and a call has ``ended``, or ``stop`` is set; no other is waited for."""
+
+    async def over() -> None:
+        await asyncio.sleep(duration_s)
+        await ended.wait()
+
     tasks = [asyncio.create_task(client, name="bench client") for client in clients]
-    stopped = asyncio.create_task(stop.wait(), name="wait for Ctrl-C")
+    ends = [asyncio.create_task(over(), name="bench time"), asyncio.create_task(stop.wait(), name="wait for Ctrl-C")]
     try:
-        done, _ = await asyncio.wait({*tasks, stopped}, timeout=duration_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({*tasks, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for task in done & set(tasks):
             task.result()  # clients do not end by themselves
     finally:
-        for task in (*tasks, stopped):
+        for task in (*tasks, *ends):
             task.cancel()
-        await asyncio.gather(*tasks, stopped, return_exceptions=True)
+        await asyncio.gather(*tasks, *ends, return_exceptions=True)
 
 
 async def _client(address: str, requests: Sequence[bytes], calls: _Calls) -> None:
@@ -155,9 +164,11 @@ async def _client(address: str, requests: Sequence[bytes], calls: _Calls) -> Non
                 await remote.raw("Search", request)
             except MishardsError as error:
                 calls.errors[str(error)] += 1
+                calls.ended.set()
                 await asyncio.sleep(_ERROR_PAUSE_S)
             else:
                 calls.times_s.append(time.perf_counter() - began)
+                calls.ended.set()
 
 
 async def _sample(remote: Remote, schema: Schema, random: np.random.Generator) -> Vectors:
