@@ -20,7 +20,7 @@ from mishards.discovery.select import announcer_for
 from mishards.logs.output import set_level
 from mishards.metrics.exposition import metrics_route
 from mishards.options import Loaded
-from mishards.options.reload import reread
+from mishards.options.reload import rereading
 from mishards.rest.application import api_routes, application
 from mishards.rest.guarded import guarded
 from mishards.rest.health import health_routes
@@ -47,15 +47,7 @@ async def run(options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> 
     announcer = announcer_for(options.discovery) if options.discovery else None
     tracer = call_tracer_for(options.tracing, "milvus-node")
     node = Node(options)
-    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def stop() -> None:
-        stopping.set()
-        node.preload.call_off()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, _rereading(node, options, load))
+    stopping = _signalled(node, options, load)
     try:
         dispatcher = await asyncio.to_thread(node.open)
         if stopping.is_set():
@@ -85,17 +77,22 @@ async def run(options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> 
             await asyncio.to_thread(tracer.close, _FLUSH_S)
 
 
-def _rereading(node: Node, options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> Callable[[], None]:
-    """What has a node go by its settings as they are now."""
-    in_force = options
+def _signalled(node: Node, options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> asyncio.Event:
+    """Have signals heard from now on; the event is set by those that stop the node."""
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def again() -> None:
-        nonlocal in_force
-        in_force = reread(in_force, load, RELOADABLE, log.log)
-        node.reconfigure(in_force)
-        set_level(in_force.log)
+    def stop() -> None:
+        stopping.set()
+        node.preload.call_off()
 
-    return again
+    def take(found: NodeOptions) -> None:
+        node.reconfigure(found)
+        set_level(found.log)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, rereading(options, load, RELOADABLE, take, log))
+    return stopping
 
 
 def record_of(options: NodeOptions, bound: str) -> NodeRecord:

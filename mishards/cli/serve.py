@@ -55,33 +55,24 @@ def serve(file: Path | None, **flags: object) -> Exit:
 
     quiet_libraries()
     from mishards.assembly import Router, edges_of
-    from mishards.logs.output import set_up
+    from mishards.config import RELOADABLE, RouterOptions
+    from mishards.logs.output import set_level, set_up
     from mishards.memory import keep_freed
+    from mishards.options.reload import rereading
     from mishards.transport.loop import run_on
 
     options = _loaded(file, flags).options
     set_up(options.log)
     keep_freed()
     router = Router(options, edges_of(options))
-    run_on(options.network.loop, _serve(router, _rereading(router, options, lambda: _loaded(file, flags))))
+
+    def take(found: RouterOptions) -> None:
+        router.reconfigure(found)
+        set_level(found.log)
+
+    again = rereading(options, lambda: _loaded(file, flags), RELOADABLE, take, log)
+    run_on(options.network.loop, _serve(router, again))
     return Exit.OK
-
-
-def _rereading(router: Any, options: Any, load: Callable[[], Any]) -> Callable[[], None]:
-    """What has a router go by its settings as they are now."""
-    from mishards.config import RELOADABLE
-    from mishards.logs.output import set_level
-    from mishards.options.reload import reread
-
-    in_force = options
-
-    def again() -> None:
-        nonlocal in_force
-        in_force = reread(in_force, load, RELOADABLE, log.log)
-        router.reconfigure(in_force)
-        set_level(in_force.log)
-
-    return again
 
 
 async def _serve(router: Any, reread: Callable[[], None]) -> None:

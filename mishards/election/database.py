@@ -65,9 +65,8 @@ class DatabaseElector:
         return self._tenure
 
     def wait(self, timeout_s: float) -> None:
-        """Wait half a renewal, or until the lease that was last seen may have run out."""
-        pause_s = min(self._options.renew_s / 2, max(0.02, self._watched.left_s(clock())))
-        self._closed.wait(min(timeout_s, pause_s))
+        """Wait until the lease is worth a look again."""
+        self._closed.wait(min(timeout_s, self._watched.pause_s(clock(), self._options.renew_s)))
 
     def close(self) -> None:
         """Resign, and give the connections back."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+_SHORTEST_S = 0.02
+
 
 class Watched:
     """Remembers since when a record stands as it does; pure."""
@@ -23,6 +25,6 @@ class Watched:
             self._record, self._since = record, now
         return now - self._since >= self._lease_s
 
-    def left_s(self, now: float) -> float:
-        """Seconds until the record that was seen last may have run out."""
-        return max(0.0, self._since + self._lease_s - now)
+    def pause_s(self, now: float, renew_s: float) -> float:
+        """Seconds to the next look that is worth it: half a renewal, or fewer where the record may run out sooner."""
+        return min(renew_s / 2, max(_SHORTEST_S, self._since + self._lease_s - now))

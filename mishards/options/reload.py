@@ -85,6 +85,24 @@ def _changed(setting: Setting, old: object, new: object, source: str) -> Changed
     return Changed(setting.key, shown(old, setting.limits), shown(new, setting.limits), source)
 
 
+def rereading(
+    options: T,
+    load: Callable[[], Loaded[T]],
+    reloadable: Collection[str],
+    take: Callable[[T], None],
+    log: logging.Logger,
+) -> Callable[[], None]:
+    """What a program does on SIGHUP: ``load`` its settings, and ``take`` them as they are in force then."""
+    in_force = options
+
+    def again() -> None:
+        nonlocal in_force
+        in_force = reread(in_force, load, reloadable, log.log)
+        take(in_force)
+
+    return again
+
+
 def reread(before: T, load: Callable[[], Loaded[T]], reloadable: Collection[str], say: Callable[[int, str], None]) -> T:
     """Load and take over, and ``say`` what came of it, with the level of ``logging``; returns the options in force."""
     try:

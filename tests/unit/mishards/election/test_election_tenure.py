@@ -104,7 +104,8 @@ def test_a_record_has_run_out_only_when_it_stood_for_the_whole_lease(steps: list
         if record != last:
             since, last = now, record
         assert watched.has_run_out(record, now) == (now - since >= 3.0)
-        assert watched.left_s(now) == pytest.approx(max(0.0, since + 3.0 - now))
+        assert watched.pause_s(now, 6.0) == pytest.approx(max(0.02, since + 3.0 - now))
+        assert watched.pause_s(now, 1.0) == pytest.approx(min(0.5, max(0.02, since + 3.0 - now)))
 
 
 def test_this_process_lives_and_one_that_ended_is_dead() -> None:
