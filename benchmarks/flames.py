@@ -9,6 +9,7 @@ for 16 callers. The graphs are ``profile-*.svg``; the page links them.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,8 @@ def record(target: Target, path: Path, seconds: int) -> None:
         _, said = spying.communicate(timeout=60)
     if not path.exists():
         raise Skipped(f"py-spy could not look at the process: {said.decode().strip()}")
+    drawn = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"py-spy record [^<]*", path.stem, drawn), encoding="utf-8")
 
 
 def main() -> None:

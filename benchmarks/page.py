@@ -88,7 +88,7 @@ def _profiles(profiles: Sequence[Path]) -> str:
     if not profiles:
         return ""
     links = "".join(
-        f'<a class="flame" href="{path.name}"><object data="{path.name}" type="image/svg+xml"></object>'
+        f'<a class="flame" href="{path.name}"><img src="{path.name}" alt="" loading="lazy">'
         f"<span>{escape(path.stem.replace('-', ' '))}</span></a>"
         for path in profiles
     )
