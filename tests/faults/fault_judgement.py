@@ -7,6 +7,7 @@ to what its row expects; once everything is back, every call must succeed. A flo
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -62,12 +63,12 @@ class Happened:
     def _between(self, first: float, end: float, kind: str) -> list[Call]:
         return [call for call in self.calls if first <= call.began < end and kind in ("", call.kind)]
 
-    def longest_outage(self) -> float:
-        """The longest time, from the fault on, in which no search that had been asked was answered rightly."""
-        right = sorted(call.ended for call in self.calls if call.kind == SEARCH and call.outcome is Outcome.RIGHT)
-        ends = [end for end in right if end >= self.moments.struck]
-        gaps = [later - sooner for sooner, later in zip([self.moments.struck, *ends], ends, strict=False)]
-        return max(gaps, default=0.0)
+
+def longest_outage(calls: Sequence[Call], struck: float, recovered: float) -> float:
+    """The longest time, from a fault until all was back, in which no search was answered rightly."""
+    right = (call.ended for call in calls if call.kind == SEARCH and call.outcome is Outcome.RIGHT)
+    ends = [struck, *sorted(end for end in right if struck <= end <= recovered), recovered]
+    return max(later - sooner for sooner, later in itertools.pairwise(ends))
 
 
 def allowance_of(program: str) -> Allowance:

@@ -10,6 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
+from faults.fault_judgement import longest_outage
 from faults.fault_record import read, record_of, skipped, write
 from faults.fault_report import write_report
 from faults.fault_runner import Result, Theatre, perform
@@ -63,7 +64,7 @@ def say(result: Result) -> None:
     print(
         f"{result.row.number:2}  {result.row.name}: {'; '.join(result.problems) or 'well'}\n"
         f"      {len(during)} calls while it lasted, {failed} failed, {sum(c.failures for c in during)} repeated;"
-        f" longest outage {happened.longest_outage():.2f} s; "
+        f" longest outage {longest_outage(happened.calls, moments.struck, moments.recovered):.2f} s; "
         f"took {moments.struck - moments.began:.1f} + {moments.healing - moments.struck:.1f}"
         f" + {moments.healed - moments.healing:.1f} + {moments.recovered - moments.healed:.1f}"
         f" + {moments.ended - moments.recovered:.1f} s",

@@ -11,11 +11,13 @@ from faults.fault_record import Record
 from harness.traffic import READS, Call, Outcome
 
 _WIDTH, _HEIGHT = 1000, 216
-_LEFT, _RIGHT = 54, 12
+_LEFT, _RIGHT = 66, 12
 _LATENCY_TOP, _LATENCY_BOTTOM = 26, 128
 _READS_TOP, _WRITES_TOP, _LANE = 138, 166, 22
 _FASTEST_S, _SLOWEST_S = 1e-3, 10.0
 _BINS = 110
+_GAP = 6
+"""So many bins without an answer are a gap in the line."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,16 @@ def _step(seconds: float) -> float:
 
 def _latency(axis: _Axis, calls: Sequence[Call]) -> Iterator[str]:
     """A line through the medians of searches, and a band from there to the slowest, from moment to moment."""
-    points = []
+    stretches: list[list[tuple[float, float, float]]] = []
+    latest = -math.inf
     for place, found in enumerate(axis.bins(calls)):
         if found:
             taken = sorted(call.seconds for call in found)
-            points.append((axis.edge(place) + 0.5 / _BINS * (_WIDTH - _LEFT), taken[len(taken) // 2], taken[-1]))
-    if points:
+            if place - latest > _GAP:
+                stretches.append([])
+            stretches[-1].append((axis.edge(place), taken[len(taken) // 2], taken[-1]))
+            latest = place
+    for points in stretches:
         upper = [f"{x:.1f},{_y(slowest):.1f}" for x, _, slowest in points]
         middle = [f"{x:.1f},{_y(median):.1f}" for x, median, _ in points]
         yield f'<polygon class="band" points="{" ".join([*upper, *reversed(middle)])}"/>'

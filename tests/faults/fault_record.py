@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from faults.fault_judgement import longest_outage
 from faults.fault_runner import Result
 
 from harness.resources import Usage
@@ -26,11 +27,15 @@ class Record:
     healing: float
     recovered: float
     ended: float
-    outage: float
     calls: Sequence[Call]
     before: Mapping[str, Usage]
     after: Mapping[str, Usage]
     skipped: str = ""
+
+    @property
+    def outage(self) -> float:
+        """The longest time, until all was back, in which no search was answered rightly."""
+        return longest_outage(self.calls, 0.0, self.recovered)
 
 
 def record_of(result: Result) -> Record:
@@ -50,7 +55,6 @@ def record_of(result: Result) -> Record:
         moments.healing - zero,
         moments.recovered - zero,
         moments.ended - zero,
-        happened.longest_outage(),
         calls,
         happened.before,
         happened.after,
@@ -59,7 +63,7 @@ def record_of(result: Result) -> Record:
 
 def skipped(number: int, name: str, how: str | None, why: str) -> Record:
     """A row whose tool this machine does not have."""
-    return Record(number, name, _sentence(how), (), 0, 0, 0, 0, 0, (), {}, {}, why)
+    return Record(number, name, _sentence(how), (), 0, 0, 0, 0, (), {}, {}, why)
 
 
 def _sentence(docstring: str | None) -> str:

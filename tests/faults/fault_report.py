@@ -150,7 +150,7 @@ def _latencies(calls: Sequence[Call]) -> str:
 
 def _change(record: Record, held: Callable[[Usage], int]) -> str:
     both = record.before.keys() & record.after.keys()
-    return " → ".join(f"{_total(usages, both, held):,}" for usages in (record.before, record.after))
+    return "→".join(f"{_total(usages, both, held):,}" for usages in (record.before, record.after))
 
 
 def _total(usages: Mapping[str, Usage], names: set[str], held: Callable[[Usage], int]) -> int:

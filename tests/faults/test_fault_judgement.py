@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faults.fault_judgement import FLOOR, Happened, Moments, excess, problems
+from faults.fault_judgement import FLOOR, Happened, Moments, excess, longest_outage, problems
 from faults.fault_record import read, record_of, skipped, write
 from faults.fault_report import write_report
 from faults.fault_row import ALL_WORK, Expected, Fails, May, Row, Works
@@ -90,7 +90,8 @@ def test_more_than_the_allowance_is_held_afterwards() -> None:
 
 def test_the_longest_outage_is_the_longest_time_without_a_right_search() -> None:
     made = [call for call in all_right() if not 113 <= call.began < 117]
-    assert Happened(MOMENTS, made).longest_outage() == pytest.approx(4.5)
+    assert longest_outage(made, 110, 125) == pytest.approx(4.5)
+    assert longest_outage([], 110, 125) == 15
 
 
 def test_a_report_shows_every_row(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_report_shows_every_row(tmp_path: Path) -> None:
     page = write_report(read(tmp_path), tmp_path, "Made today.").read_text(encoding="utf-8")
     assert "1 of 2 faults survived, 1 could not be brought here" in page
     assert page.count("<svg") == 2
-    for text in ("&lt;id 3 is missing&gt;", "SIGKILL of a read-only node.", "20 → 21", "only root may", "Made today."):
+    for text in ("&lt;id 3 is missing&gt;", "SIGKILL of a read-only node.", "20→21", "only root may", "Made today."):
         assert text in page
     assert "$" not in page
 
