@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults.fault_stage import Stage
+from faults.fault_stage import NAME, Stage
 from faults.fault_table import ROWS
+from soak.soak_content import differences
 from soak.soak_flatness import Rise, Sample, trends
 from soak.soak_report import html
 from soak.soak_work import Plan, Soak
 
 from harness.full_cluster import FullCluster
 from harness.resources import Usage
+from harness.truth import Truth
 
 _QUICK = (6, 10, 13)
 """Faults that show within seconds and after which no program of ours needs to start again."""
@@ -65,9 +67,24 @@ def test_a_short_soak_keeps_every_row_and_answers_nothing_wrong(tmp_path: Path, 
     plan = Plan(7, 400, faults=3, rows=quick, quiet_s=(0.5, 1.0), fault_s=(1.0, 2.0), sample_s=1.0)
     with Stage(tmp_path, seed=plan.seed) as stage:
         result = Soak(stage, plan, said.append).run(pymilvus_python)
+        with stage.traffic.paused():
+            noticed = " ".join(differences(stage.cluster.address, NAME, with_other_rows(stage.truth)))
     print("\n".join(said))  # noqa: T201 - seen when it fails
     assert not result.problems, result.problems
     assert len(result.struck) == 3
     assert sum("all well" in line for line in said) == 3
     assert {sample.name for sample in result.samples} >= {"router-1", "router-2", "writable-1", "readonly-1"}
     assert html(result).count("<polyline") > 10
+    for fault in ("1 acknowledged rows are lost", "1 deleted rows are back", "1 rows are other than they were sent"):
+        assert fault in noticed
+
+
+def with_other_rows(truth: Truth) -> Truth:
+    """Have a truth say that one row was deleted, that one is another, and that there is one more."""
+    deleted, other, *_ = truth.kept()
+    truth.deleting([deleted])
+    truth.deleted([deleted])
+    for changed in (other, 1 << 40):
+        truth.inserting([changed], truth.vectors([deleted]))
+        truth.inserted([changed])
+    return truth
