@@ -39,7 +39,8 @@ class Truth:
         self._ids: Ids = np.empty(0, np.int64)
         self._vectors: Floats = np.empty((0, 0), np.float32)
         self._times: NDArray[np.float64] = np.empty((4, 0))
-        self._settled = _NEVER
+        self._settled: list[tuple[float, float]] = []
+        """Since when it is known that all is known that was done before which moment; in order."""
         self._lock = threading.Lock()
 
     def inserting(self, ids: Iterable[int], vectors: Floats) -> None:
@@ -87,7 +88,11 @@ class Truth:
         It is what searches are held to that need not know of the latest writes.
         """
         with self._lock:
-            self._settled = moment
+            self._settled.append((time.monotonic(), moment))
+
+    def _settled_before(self, began: float) -> float:
+        """The latest moment of which it was known when a search began; until then it is held to the latest."""
+        return next((moment for known, moment in reversed(self._settled) if known <= began), began)
 
     def kept(self) -> list[int]:
         """Rows that were acknowledged and that nobody has tried to delete, oldest first."""
@@ -133,7 +138,7 @@ class Truth:
         With ``latest`` the search must know of all that was done before it began, else of what ``settle`` names.
         """
         with self._lock:
-            horizon = began if latest else min(began, self._settled)
+            horizon = began if latest else self._settled_before(began)
             rows = len(self._places)
             begun, visible, leaving, gone = self._times[:, :rows]
             possible = np.flatnonzero((begun <= ended) & (gone > horizon))

@@ -84,6 +84,17 @@ def test_searches_that_need_not_know_the_latest_are_held_to_what_was_settled(tru
     assert not judged(truth, new, 40, latest=False)
 
 
+def test_a_search_that_began_before_something_was_settled_is_not_held_to_it(truth: Truth) -> None:
+    truth.settle(time.monotonic())
+    old = answer(list(range(40)), 40)
+    truth.deleting([5])
+    truth.deleted([5])
+    began = time.monotonic()
+    truth.settle(time.monotonic())
+    assert not truth.fault(QUERIES, 40, old, began, time.monotonic(), latest=False)
+    assert truth.fault(QUERIES, 40, old, time.monotonic(), time.monotonic(), latest=False)
+
+
 def test_a_row_that_is_sent_again_is_a_new_one(truth: Truth) -> None:
     truth.deleting([3])
     truth.deleted([3])
