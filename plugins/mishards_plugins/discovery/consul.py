@@ -24,7 +24,6 @@ and so is lost. An index that goes backwards begins anew.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -200,11 +199,7 @@ class ConsulPlugin:
         """An announcer in the service that the URI names."""
         options = parse(uri)
         options.access()  # what it needs is there
-
-        def connect(_wake: threading.Event) -> ConsulEntry:
-            return ConsulEntry(options)
-
-        return KeptAnnouncer("consul", connect)
+        return KeptAnnouncer("consul", lambda _wake: ConsulEntry(options))
 
 
 plugin = ConsulPlugin()

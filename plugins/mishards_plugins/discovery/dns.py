@@ -36,11 +36,12 @@ import dns.rdata
 import dns.rdtypes.IN.SRV
 import dns.resolver
 
-from mishards.discovery.api import Listener, NodeRecord, NodeRole, NodeState
+from mishards.discovery.api import NodeRecord, NodeRole, NodeState
 from mishards.discovery.select import check_known_options
 from mishards.errors import DiscoveryError, PluginError
 from mishards_plugins.discovery.address import DEFAULT_PORT, is_ip_address, join_address, split_address
-from mishards_plugins.discovery.reports import Found, Reports
+from mishards_plugins.discovery.polled import PolledDiscovery
+from mishards_plugins.discovery.reports import Found
 
 _TRY_S, _QUESTION_S, _ROUND_S = 0.5, 1.5, 4.0
 """How long one server, one question and all questions of a round may take."""
@@ -186,42 +187,18 @@ class Round:
         return list(answer.rrset)
 
 
-class DnsDiscovery:
+class DnsDiscovery(PolledDiscovery):
     """Asks again and again, as often as the TTLs allow."""
 
     def __init__(self, options: DnsOptions) -> None:
+        super().__init__("dns", pause_s(0.0, options))
         self._options = options
-        self._stopped = threading.Event()
-        self._reports: Reports | None = None
-        self._thread: threading.Thread | None = None
 
-    def open(self, listener: Listener) -> None:
-        """Begin to ask."""
-        self._reports = Reports(listener)
-        self._thread = threading.Thread(target=self._run, args=(self._reports,), name="discovery-dns-poll", daemon=True)
-        self._thread.start()
-        self._reports.wait_first()
-
-    def close(self) -> None:
-        """Stop asking."""
-        self._stopped.set()
-        if self._reports is not None:
-            self._reports.stop()
-        if self._thread is not None:
-            self._thread.join(2)
-
-    def _run(self, reports: Reports) -> None:
-        while not self._stopped.is_set():
-            ttl_s = 0.0
-            try:
-                asked = Round(self._options, self._stopped)
-                nodes = asked.nodes(self._options.listings)
-            except DiscoveryError as error:
-                reports.lost(error)
-            else:
-                ttl_s = asked.ttl_s
-                reports.found(Found(nodes, frozenset(asked.left_out)))
-            self._stopped.wait(pause_s(ttl_s, self._options))
+    def look(self) -> tuple[Found, float]:
+        """The nodes that the names list now."""
+        asked = Round(self._options, self.stopped)
+        nodes = asked.nodes(self._options.listings)
+        return Found(nodes, frozenset(asked.left_out)), pause_s(asked.ttl_s, self._options)
 
 
 class DnsPlugin:

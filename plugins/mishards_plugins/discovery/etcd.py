@@ -22,7 +22,6 @@ server has answered.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncGenerator, Sequence
 
 import httpx
@@ -157,11 +156,7 @@ class EtcdPlugin:
         """An announcer below the prefix that the URI names."""
         options = parse(uri)
         options.access()  # what it needs is there
-
-        def connect(_wake: threading.Event) -> EtcdEntry:
-            return EtcdEntry(options)
-
-        return KeptAnnouncer("etcd", connect)
+        return KeptAnnouncer("etcd", lambda _wake: EtcdEntry(options))
 
 
 plugin = EtcdPlugin()

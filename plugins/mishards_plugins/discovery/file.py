@@ -19,16 +19,16 @@ import fcntl
 import logging
 import os
 import re
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from mishards.discovery.api import Listener, NodeRecord
+from mishards.discovery.api import NodeRecord
 from mishards.discovery.record import decode, encode
 from mishards.discovery.select import check_known_options
 from mishards.errors import BadNodeRecord, DiscoveryError, PluginError
-from mishards_plugins.discovery.reports import Found, Reports
+from mishards_plugins.discovery.polled import PolledDiscovery
+from mishards_plugins.discovery.reports import Found
 
 log = logging.getLogger(__name__)
 
@@ -100,42 +100,21 @@ def _read_alive(path: Path) -> bytes | None:
             return None
 
 
-class FileDiscovery:
+class FileDiscovery(PolledDiscovery):
     """Looks at the folder again and again."""
 
     def __init__(self, options: FileOptions) -> None:
+        super().__init__("file", options.poll_s)
         self._options = options
         self._complained: set[str] = set()
-        self._stopped = threading.Event()
-        self._reports: Reports | None = None
-        self._thread: threading.Thread | None = None
 
-    def open(self, listener: Listener) -> None:
-        """Begin to look."""
-        self._reports = Reports(listener)
-        self._thread = threading.Thread(
-            target=self._run, args=(self._reports,), name="discovery-file-poll", daemon=True
-        )
-        self._thread.start()
-        self._reports.wait_first()
-
-    def close(self) -> None:
-        """Stop looking."""
-        self._stopped.set()
-        if self._reports is not None:
-            self._reports.stop()
-        if self._thread is not None:
-            self._thread.join(2)
-
-    def _run(self, reports: Reports) -> None:
-        while not self._stopped.is_set():
-            try:
-                nodes = read_folder(self._options.folder, self._complained)
-            except OSError as error:
-                reports.lost(DiscoveryError(f"folder {self._options.folder} cannot be read: {error.strerror}"))
-            else:
-                reports.found(Found(nodes))
-            self._stopped.wait(self._options.poll_s)
+    def look(self) -> tuple[Found, float]:
+        """The nodes whose entries are held now."""
+        folder = self._options.folder
+        try:
+            return Found(read_folder(folder, self._complained)), self._options.poll_s
+        except OSError as error:
+            raise DiscoveryError(f"folder {folder} cannot be read: {error.strerror}") from error
 
 
 class FileAnnouncer:

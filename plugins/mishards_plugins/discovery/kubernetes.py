@@ -32,8 +32,6 @@ when it cannot be had.
 
 from __future__ import annotations
 
-import threading
-
 from mishards_plugins.discovery.http_watch import HttpWatch
 from mishards_plugins.discovery.kept_entry import KeptAnnouncer
 from mishards_plugins.discovery.kubernetes_objects import endpoints_found, pods_found
@@ -65,11 +63,7 @@ class PodsPlugin:
         """An announcer in this process's own pod."""
         options = parse(uri)
         options.access()  # what it needs is there
-
-        def connect(_wake: threading.Event) -> PodEntry:
-            return PodEntry(options)
-
-        return KeptAnnouncer("kubernetes", connect)
+        return KeptAnnouncer("kubernetes", lambda _wake: PodEntry(options))
 
 
 endpoints = EndpointsPlugin()

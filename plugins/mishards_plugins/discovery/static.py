@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +27,8 @@ from mishards.discovery.api import Listener, NodeRecord, NodeRole
 from mishards.discovery.select import check_known_options
 from mishards.errors import PluginError
 from mishards_plugins.discovery.address import is_ip_address, join_address, split_address
+from mishards_plugins.discovery.polled import PolledDiscovery
+from mishards_plugins.discovery.reports import Found
 
 log = logging.getLogger(__name__)
 
@@ -102,45 +103,27 @@ def resolve(host: str) -> list[str]:
     return sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
 
 
-class StaticDiscovery:
+class StaticDiscovery(PolledDiscovery):
     """Reports the configured nodes, and again when a name resolves differently."""
 
     def __init__(self, options: StaticOptions, resolve: Resolve = resolve) -> None:
+        super().__init__("static", options.resolve_s)
         self._options = options
         self._resolve = resolve
         self._names = sorted({host.host for host in options.hosts if host.is_name})
         self._addresses: dict[str, list[str]] = {}
-        self._stopped = threading.Event()
-        self._first = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def open(self, listener: Listener) -> None:
-        """Report; with names to look up, go on in a thread."""
-        if not self._names:
+        """Report; only with names to look up there is more to come."""
+        if self._names:
+            super().open(listener)
+        else:
             listener.nodes(records(self._options.hosts, {}))
-            return
-        self._thread = threading.Thread(
-            target=self._run, args=(listener,), name="discovery-static-resolve", daemon=True
-        )
-        self._thread.start()
-        self._first.wait(5)
 
-    def close(self) -> None:
-        """Stop looking names up."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(2)
-
-    def _run(self, listener: Listener) -> None:
-        reported: frozenset[NodeRecord] | None = None
-        while not self._stopped.is_set():
-            self._look_up()
-            nodes = records(self._options.hosts, self._addresses)
-            if nodes != reported and not self._stopped.is_set():
-                listener.nodes(nodes)
-                reported = nodes
-            self._first.set()
-            self._stopped.wait(self._options.resolve_s)
+    def look(self) -> tuple[Found, float]:
+        """The nodes by what their names resolve to now."""
+        self._look_up()
+        return Found(records(self._options.hosts, self._addresses)), self._options.resolve_s
 
     def _look_up(self) -> None:
         for name in self._names:

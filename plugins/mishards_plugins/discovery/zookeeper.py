@@ -176,11 +176,7 @@ class ZooKeeperPlugin:
     def announcer(self, uri: str) -> KeptAnnouncer:
         """An announcer below the path that the URI names."""
         options = parse(uri)
-
-        def connect(wake: threading.Event) -> ZooKeeperEntry:
-            return ZooKeeperEntry(options, wake)
-
-        return KeptAnnouncer("zookeeper", connect)
+        return KeptAnnouncer("zookeeper", lambda wake: ZooKeeperEntry(options, wake))
 
 
 plugin = ZooKeeperPlugin()
