@@ -42,8 +42,6 @@ class WritableCatalog:
         self._epoch: int | None = None
         self.is_fenced = False
         """Was a change refused because another writer had claimed the catalog?"""
-        self.is_fenced = False
-        """Was a change refused because another writer had claimed the catalog?"""
         self.now_us = clock_us
 
     def prepare(self) -> None:
@@ -121,7 +119,6 @@ class WritableCatalog:
                 mine = writer.c.epoch == self._epoch
                 changed = connection.execute(update(writer).where(mine).values(revision=writer.c.revision + 1))
                 if changed.rowcount != 1:
-                    self.is_fenced = True
                     self.is_fenced = True
                     raise Fenced(
                         f"metadata database {where(self._engine)}: epoch {self._epoch} of this writer has ended, "
