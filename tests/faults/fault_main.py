@@ -18,7 +18,7 @@ from faults.fault_table import ROWS
 
 from harness.full_cluster import FullCluster
 
-_STEADY_S = 8.0
+_STEADY_S = 5.0
 """Of load before and after each fault, to compare with."""
 
 

@@ -41,7 +41,7 @@ class May:
 
 
 Expected = Mapping[str, Works | Fails | May]
-ALL_WORK: Expected = {kind: Works(at_once=1.0) for kind in (SEARCH, STRONG, INSERT, DELETE)}
+ALL_WORK: Expected = {SEARCH: Works(at_once=1.0), STRONG: Works(), INSERT: Works(), DELETE: Works()}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from harness.resources import Usage, usages
 from harness.servers import Server
 from harness.span_receivers import JaegerAgent
 from harness.tcp_proxy import TcpProxy
-from harness.traffic import Outcome, Traffic, present
+from harness.traffic import Load, Outcome, Traffic, present
 from harness.truth import Truth
 from harness.waiting import eventually
 
@@ -39,6 +39,7 @@ BACK_S = 60
 ROUTERS_GROUP = 47_110
 """The group of the routers' processes, by which their packets are told from others'."""
 
+_LOAD = Load(pause_s=0.06, timeout_s=15)
 _ROUTER = {"WRITE_WAIT_MS": "2000"}
 _TRACING = {"TRACING_PLUGIN": "jaeger", "TRACING_SAMPLER": "probabilistic", "TRACING_SAMPLER_PARAM": "0.1"}
 
@@ -46,9 +47,9 @@ _TRACING = {"TRACING_PLUGIN": "jaeger", "TRACING_SAMPLER": "probabilistic", "TRA
 class Stage:
     """One cluster for all scenarios, with its load; close it in the end.
 
-    Its data lie on a small disk; ``readonly-3`` and the writable nodes see them through faulty folders; ``readonly-3``
-    is reached through a proxy, ``readonly-2`` has a clock of its own, the routers are a group of their own: each where
-    the machine allows it.
+    Its data lie on a small disk; ``readonly-3`` sees them through a faulty folder and is reached through a proxy, the
+    writable nodes have their log in a faulty folder, ``readonly-2`` has a clock of its own, the routers are a group of
+    their own: each where the machine allows it.
     """
 
     def __init__(self, folder: Path, *, seed: int = 0) -> None:
@@ -62,8 +63,8 @@ class Stage:
         self.disk: SmallDisk | None = None
         self.faulty: FuseFolder | None = None
         """What ``readonly-3`` sees of the data."""
-        self.full: FuseFolder | None = None
-        """What the writable nodes see."""
+        self.log: FuseFolder | None = None
+        """Where the writable nodes have their log."""
         self.clock: JumpingClock | None = None
         try:
             launches = self._prepare()
@@ -71,7 +72,7 @@ class Stage:
             launches["readonly-3"] = self._behind_proxy(launches["readonly-3"])
             self.cluster = self._open.enter_context(FullCluster(folder, launches))
             self.truth = Truth()
-            self.traffic = Traffic(self.cluster.address, NAME, self.truth, seed=seed)
+            self.traffic = Traffic(self.cluster.address, NAME, self.truth, _LOAD, seed=seed)
             self.traffic.fill()
             self.settle()
             self._open.enter_context(self.traffic)
@@ -95,13 +96,15 @@ class Stage:
             self.disk = self._open.enter_context(SmallDisk(self.folder / "data", 600))
         else:
             (self.folder / "data").mkdir()
+        writer: dict[str, str] = {}
         flags: dict[str, tuple[str, ...]] = {
             f"readonly-{number}": ("--address", f"127.0.0.1:{free_port()}") for number in (1, 2, 3)
         }
         if not FuseFolder.missing():
-            self.faulty, self.full = (self._seen_through(name) for name in ("faulty", "full"))
+            self.faulty = self._seen_through(self.folder / "data", "faulty")
             flags["readonly-3"] += ("--storage", str(self.faulty.mountpoint))
-            flags |= dict.fromkeys(("writable-1", "writable-2"), ("--storage", str(self.full.mountpoint)))
+            self.log = self._seen_through(self.folder / "wal", "full")
+            writer["WAL_PATH"] = str(self.log.mountpoint)
         wrappers: dict[str, tuple[str, ...]] = {}
         if not JumpingClock.missing():
             self.clock = JumpingClock(self.folder / "clock")
@@ -111,13 +114,14 @@ class Stage:
         if not Partition.missing():
             router = (*as_group(ROUTERS_GROUP), *router)
         wrappers |= dict.fromkeys(("router-1", "router-2"), router)
-        node = _environment("MILVUS_NODE", tracing)
-        for name in ("writable-1", "writable-2", "readonly-1", "readonly-2", "readonly-3"):
-            wrappers[name] = (*wrappers.get(name, ()), *node)
+        for name in ("readonly-1", "readonly-2", "readonly-3"):
+            wrappers[name] = (*wrappers.get(name, ()), *_environment("MILVUS_NODE", tracing))
+        wrappers |= dict.fromkeys(("writable-1", "writable-2"), _environment("MILVUS_NODE", tracing | writer))
         return {name: Launch(wrapper, flags.get(name, ())) for name, wrapper in wrappers.items()}
 
-    def _seen_through(self, name: str) -> FuseFolder:
-        return self._open.enter_context(FuseFolder(self.folder / "data", self.folder / name, self.folder))
+    def _seen_through(self, real: Path, name: str) -> FuseFolder:
+        real.mkdir(exist_ok=True)
+        return self._open.enter_context(FuseFolder(real, self.folder / name, self.folder))
 
     def _behind_proxy(self, launch: Launch) -> Launch:
         return Launch(

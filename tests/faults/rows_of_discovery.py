@@ -183,11 +183,11 @@ def _record(name: str, address: str) -> bytes:
 _NOBODY_ELECTS: Expected = {SEARCH: Works(), STRONG: May(), INSERT: May(), DELETE: May()}
 
 ROWS = [
-    Row(5, "a router restarts without ZooKeeper", router_restarted_without_zookeeper, 2, 30, _NOBODY_ELECTS),
-    Row(6, "ZooKeeper's leader is killed", zookeeper_leader_killed, 3, 30, ALL_WORK),
+    Row(5, "a router restarts without ZooKeeper", router_restarted_without_zookeeper, 1, 20, _NOBODY_ELECTS),
+    Row(6, "ZooKeeper's leader is killed", zookeeper_leader_killed, 1, 20, ALL_WORK),
     Row(7, "ZooKeeper's quorum is lost", zookeeper_quorum_lost, 5, 60, _NOBODY_ELECTS),
     Row(8, "a node's session expires", session_expired, 1, 20, ALL_WORK),
-    Row(9, "nodes flap in discovery", entries_flapping, 4, 60, ALL_WORK),
-    Row(16, "routers are cut off from ZooKeeper", routers_cut_off_from_zookeeper, 3, 30, ALL_WORK, Partition.missing),
-    Row(24, "entries of nodes that are not", entries_of_nodes_that_are_not, 2, 30, ALL_WORK),
+    Row(9, "nodes flap in discovery", entries_flapping, 3, 60, ALL_WORK),
+    Row(16, "routers are cut off from ZooKeeper", routers_cut_off_from_zookeeper, 3, 20, ALL_WORK, Partition.missing),
+    Row(24, "entries of nodes that are not", entries_of_nodes_that_are_not, 1, 20, ALL_WORK),
 ]

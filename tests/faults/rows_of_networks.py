@@ -56,7 +56,7 @@ def _port(node: Server) -> int:
 
 
 ROWS = [
-    Row(13, "a node is cut off", node_cut_off, 3, 30, ALL_WORK, Partition.missing),
-    Row(14, "a node is cut off one way, then rejected", node_cut_off_one_way, 4, 30, ALL_WORK, Partition.missing),
-    Row(15, "a node is on a bad line", node_on_a_bad_line, 4, 30, ALL_WORK, Partition.missing),
+    Row(13, "a node is cut off", node_cut_off, 3, 20, ALL_WORK, Partition.missing),
+    Row(14, "a node is cut off one way, then rejected", node_cut_off_one_way, 4, 20, ALL_WORK, Partition.missing),
+    Row(15, "a node is on a bad line", node_on_a_bad_line, 4, 20, ALL_WORK, Partition.missing),
 ]

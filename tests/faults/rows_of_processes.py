@@ -158,12 +158,12 @@ _WRITER_GONE: Expected = {SEARCH: Works(), STRONG: Works(0.5), INSERT: May(), DE
 _MAY_WRITE: Expected = {SEARCH: Works(0.999), STRONG: Works(0.999), INSERT: May(), DELETE: May()}
 
 ROWS = [
-    Row(1, "a node is killed", node_killed, 2, 30, ALL_WORK),
+    Row(1, "a node is killed", node_killed, 1, 20, ALL_WORK),
     Row(2, "a node is stopped past its session", node_stopped, 6, 30, ALL_WORK),
-    Row(3, "a node gets 5 % of a core", node_slow, 3, 30, ALL_WORK, CpuQuota.missing),
-    Row(4, "a router is killed", router_killed, 2, 30, _READS_REPEATED),
+    Row(3, "a node gets 5 % of a core", node_slow, 3, 20, ALL_WORK, CpuQuota.missing),
+    Row(4, "a router is killed", router_killed, 1, 20, _READS_REPEATED),
     Row(19, "the writer is killed in flushes", writer_killed_in_flushes, 6, 300, _WRITER_GONE),
-    Row(20, "segments are replaced under searches", segments_replaced, 3, 60, ALL_WORK),
-    Row(21, "rolling restart", rolling_restart, 6, 60, _MAY_WRITE),
-    Row(22, "a node's clock jumps an hour", clock_jumps, 2, 30, ALL_WORK, JumpingClock.missing),
+    Row(20, "segments are replaced under searches", segments_replaced, 3, 40, ALL_WORK),
+    Row(21, "rolling restart", rolling_restart, 1, 60, _MAY_WRITE),
+    Row(22, "a node's clock jumps an hour", clock_jumps, 2, 20, ALL_WORK, JumpingClock.missing),
 ]

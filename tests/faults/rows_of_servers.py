@@ -128,8 +128,8 @@ def agent_gone(stage: Stage, seconds: float) -> Iterator[None]:
 _MAY_WRITE: Expected = {SEARCH: Works(at_once=1.0), STRONG: May(), INSERT: May(), DELETE: May()}
 
 ROWS = [
-    Row(10, "the database is killed", database_killed, 2, 30, _MAY_WRITE),
-    Row(11, "the database is stopped", database_stopped, 4, 60, _MAY_WRITE),
-    Row(12, "the database refuses", database_refusing, 6, 60, _MAY_WRITE),
-    Row(23, "the tracing agent is gone", agent_gone, 2, 20, ALL_WORK),
+    Row(10, "the database is killed", database_killed, 1, 20, _MAY_WRITE),
+    Row(11, "the database is stopped", database_stopped, 4, 30, _MAY_WRITE),
+    Row(12, "the database refuses", database_refusing, 4, 45, _MAY_WRITE),
+    Row(23, "the tracing agent is gone", agent_gone, 1, 20, ALL_WORK),
 ]

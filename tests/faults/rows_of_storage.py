@@ -15,14 +15,17 @@ from harness.traffic import DELETE, INSERT, SEARCH, STRONG
 
 @contextlib.contextmanager
 def disk_full(stage: Stage, seconds: float) -> Iterator[None]:
-    """For the writable nodes there is no room in the shared folder."""
-    full = stage.full
-    assert full is not None
-    full.fill()
+    """There is no room in the shared folder, nor for the writer's log."""
+    disk, log = stage.disk, stage.log
+    assert disk is not None
+    assert log is not None
+    log.fill()
+    disk.fill()
     try:
         yield
     finally:
-        full.heal()
+        disk.heal()
+        log.heal()
 
 
 @contextlib.contextmanager
@@ -49,6 +52,6 @@ _NO_WRITES: Expected = {
 }
 
 ROWS = [
-    Row(17, "the disk is full", disk_full, 3, 30, _NO_WRITES, FuseFolder.missing),
-    Row(18, "one node's storage hangs and fails", storage_faulty, 6, 30, ALL_WORK, FuseFolder.missing),
+    Row(17, "the disk is full", disk_full, 3, 20, _NO_WRITES, FuseFolder.missing),
+    Row(18, "one node's storage hangs and fails", storage_faulty, 4, 30, ALL_WORK, FuseFolder.missing),
 ]
