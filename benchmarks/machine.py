@@ -16,6 +16,7 @@ QUIET_SHARE = 0.10
 QUIET_WAIT_S = 5.0
 """How long to wait for that; then the round is measured all the same, and the load says so."""
 
+_PINNED = "Routers, nginx and servers of transports had core 0 in turn; stand-in nodes and load shared core 1."
 _LIBRARIES = ("numpy", "faiss-cpu", "grpcio", "protobuf", "uvloop")
 _PROGRAMS = {"nginx": ("-v",), "h2load": ("--version",)}
 
@@ -48,7 +49,13 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "commit": _commit(),
+        "pinned": _PINNED if can_pin() else "Nothing was kept on a core of its own: there is one, or no taskset.",
     }
+
+
+def can_pin() -> bool:
+    """Return whether there are several cores, and a program that keeps another on one."""
+    return (os.cpu_count() or 1) > 1 and shutil.which("taskset") is not None
 
 
 def load_average() -> float:

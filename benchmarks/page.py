@@ -43,8 +43,8 @@ def _section(report: Report) -> str:
         f'<section id="{report.name}"><h2>{escape(report.title)}</h2>',
         f'<p class="load">{_circumstances(report)}</p>',
     ]
-    if report.skipped:
-        parts.append(f'<p class="note">Skipped: {escape(report.skipped)}.</p>')
+    if report.stopped:
+        parts.append(f'<p class="note">{escape(report.stopped)}</p>')
     parts += [_goal(result) for result in report.results]
     parts += [f'<p class="note">Not measured: {escape(goal.title)}.</p>' for goal in report.unmeasured]
     parts += [f'<p class="note">{escape(note)}</p>' for note in report.notes]
@@ -58,6 +58,8 @@ def _section(report: Report) -> str:
 def _circumstances(report: Report) -> str:
     loads = report.setup["load"]
     around = f", load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+    if loads:
+        around += f", others at {max(report.setup['busy']):.0%} of the cores at most when a round began"
     tiny = " <b>Tiny: these figures mean nothing.</b>" if report.tiny else ""
     return f"benchmarks/{report.name}.py, {report.setup['rounds']} rounds in turns{around}.{tiny}"
 

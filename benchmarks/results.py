@@ -18,7 +18,8 @@ class Report:
 
     name: str
     title: str
-    skipped: str
+    stopped: str
+    """Why it did not come to its end: ``skipped: …`` or ``failed: …``."""
     tiny: bool
     results: tuple[Result, ...]
     unmeasured: tuple[Goal, ...]
@@ -49,7 +50,7 @@ def _report(written: Mapping[str, Any]) -> Report:
     return Report(
         name=written["name"],
         title=written["title"],
-        skipped=written["skipped"],
+        stopped=written["stopped"],
         tiny=written["tiny"],
         results=tuple(Result(Goal(**one["goal"]), tuple(one["rounds"])) for one in written["results"]),
         unmeasured=tuple(Goal(**goal) for goal in written["unmeasured"]),

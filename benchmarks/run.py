@@ -116,18 +116,21 @@ def benchmark(
 ) -> None:
     """Run as a program: read the arguments, measure, print, write ``OUT/NAME.json``."""
     run = Run(name, title, goals, _arguments(title, defaults or Defaults()))
-    started, skipped = time.monotonic(), ""
+    started, stopped = time.monotonic(), ""
     try:
         measure(run)
     except machine.Skipped as reason:
-        skipped = str(reason)
-        run.say(f"skipped: {skipped}")
+        stopped = f"skipped: {reason}"
+        run.say(stopped)
+    except BaseException as fault:
+        _write(run, f"failed: {str(fault) or type(fault).__name__}", time.monotonic() - started)
+        raise
     _print_figures(run)
     for result in run.results():
         goal = result.goal
         target = f"{goal.comparison} {with_unit(goal.target, goal.unit)}"
         run.say(f"{result.verdict:>6}: {goal.title}: {with_unit(result.median, goal.unit)} ({target})")
-    _write(run, skipped, time.monotonic() - started)
+    _write(run, stopped, time.monotonic() - started)
 
 
 def _arguments(title: str, defaults: Defaults) -> argparse.Namespace:
@@ -157,11 +160,11 @@ def _print_figures(run: Run) -> None:
         print(subject.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)))
 
 
-def _write(run: Run, skipped: str, seconds: float) -> None:
+def _write(run: Run, stopped: str, seconds: float) -> None:
     written: dict[str, Any] = {
         "name": run.name,
         "title": run.title,
-        "skipped": skipped,
+        "stopped": stopped,
         "tiny": run.tiny,
         "results": [{"goal": asdict(result.goal), "rounds": result.rounds} for result in run.results()],
         "unmeasured": [asdict(goal) for goal in run.goals if goal.name not in run.ratios],

@@ -35,9 +35,11 @@ def _summary(reports: Sequence[Report]) -> str:
 def _section(report: Report) -> str:
     loads = report.setup["load"]
     around = f", load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+    if loads:
+        around += f", others at {max(report.setup['busy']):.0%} of the cores at most when a round began"
     lines = [f"## {report.title}", "", f"`benchmarks/{report.name}.py`, {report.setup['rounds']} rounds{around}."]
-    if report.skipped:
-        lines += ["", f"Skipped: {report.skipped}."]
+    if report.stopped:
+        lines += ["", f"**{report.stopped}**"]
     if report.results:
         lines += ["", "| goal | target | measured | rounds | |", "|---|---:|---:|---|---|"]
         lines += [_row(result) for result in report.results]
@@ -86,7 +88,7 @@ def _setup(reports: Sequence[Report]) -> str:
             f"- {setup['processor']}, {setup['memory']}, {setup['system']}.",
             f"- Python {setup['python']}, {setup['versions']}.",
             f"- Commit {setup['commit']}, {setup['at']}; all of it took {took_s / 60:.0f} minutes.",
-            "- Router, nginx and whatever else is measured had core 0 in turn; stand-in nodes and load share core 1.",
+            f"- {setup['pinned']}",
             "",
         ]
     )

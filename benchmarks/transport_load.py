@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import socket
 import statistics
 import struct
@@ -22,7 +21,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import program
+from machine import can_pin, program
 
 from mishards.deadline import Deadline
 from mishards.transport.api import SERVICE, Call, ServerOptions
@@ -75,7 +74,7 @@ def median_of(figures: Sequence[Figures]) -> Figures:
 
 def on_core(number: int) -> list[str]:
     """A command's beginning that keeps it on one core, where there are several."""
-    return ["taskset", "-c", str(number)] if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else []
+    return ["taskset", "-c", str(number)] if can_pin() else []
 
 
 def cpu_s(pid: int) -> float:

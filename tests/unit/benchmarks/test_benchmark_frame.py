@@ -96,7 +96,15 @@ def test_a_run_that_lacks_something_says_what_and_is_no_failure(tmp_path: Path) 
     done = run_program(tmp_path, 'raise Skipped("no h2load")')
     assert done.returncode == 0, done.stderr
     assert "[sample] skipped: no h2load" in done.stdout
-    assert json.loads((tmp_path / "sample.json").read_text())["skipped"] == "no h2load"
+    assert json.loads((tmp_path / "sample.json").read_text())["stopped"] == "skipped: no h2load"
+
+
+def test_a_run_that_fails_keeps_what_it_had_measured_and_says_so(tmp_path: Path) -> None:
+    done = run_program(tmp_path, 'raise OSError("the disk is full")')
+    assert done.returncode == 1
+    (report,) = read(tmp_path, ["sample"])
+    assert report.stopped == "failed: the disk is full"
+    assert [result.rounds for result in report.results] == [(1.0,)]
 
 
 def test_a_missing_program_is_named_with_its_package() -> None:

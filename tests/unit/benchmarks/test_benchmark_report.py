@@ -21,11 +21,11 @@ SVG_WIDTH = 560.0
 SLOW = Goal("slow", "router <own> / nginx", "<=", 1.25, stretch=1.0, reason="It writes <twice>.")
 
 
-def report(*results: Result, skipped: str = "", unmeasured: tuple[Goal, ...] = ()) -> Report:
+def report(*results: Result, stopped: str = "", unmeasured: tuple[Goal, ...] = ()) -> Report:
     return Report(
         name="hop",
         title="A hop & more",
-        skipped=skipped,
+        stopped=stopped,
         tiny=False,
         results=results,
         unmeasured=unmeasured,
@@ -36,6 +36,7 @@ def report(*results: Result, skipped: str = "", unmeasured: tuple[Goal, ...] = (
         setup={
             "processor": "P, 2 cores", "memory": "24 GiB", "system": "Linux", "python": "3.11", "versions": "numpy 2",
             "commit": "abc", "rounds": 3, "load": [0.2, 1.4], "at": "2026-01-01", "took_s": 90.0,
+            "busy": [0.0, 0.07], "pinned": "No.",
         },
     )  # fmt: skip
 
@@ -73,7 +74,7 @@ def test_the_page_counts_the_verdicts_and_escapes_what_it_is_told() -> None:
     assert '<div class="tile missed"><b>1</b>' in shown
     assert "router &lt;own&gt; / nginx" in shown
     assert "It writes &lt;twice&gt;." in shown
-    assert "load average 0.2 to 1.4" in shown
+    assert "load average 0.2 to 1.4, others at 7% of the cores" in shown
 
 
 def test_the_page_links_flame_graphs() -> None:
@@ -88,8 +89,8 @@ def test_the_table_states_a_miss_with_its_figure_and_reason() -> None:
 
 
 def test_the_table_says_what_could_not_be_measured() -> None:
-    text = document([report(skipped="nginx is not installed", unmeasured=(SLOW,))])
-    assert "Skipped: nginx is not installed." in text
+    text = document([report(stopped="skipped: nginx is not installed", unmeasured=(SLOW,))])
+    assert "**skipped: nginx is not installed**" in text
     assert "**0 of 0 goals are met; 1 could not be measured.**" in text
     assert "- Not measured: router <own> / nginx." in text
 
