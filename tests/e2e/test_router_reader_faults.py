@@ -28,10 +28,11 @@ FAULTS = {
 }
 
 
-@pytest.fixture(params=[(kind, replicas) for kind in KINDS for replicas in (2, 1)], ids=str)
-def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+@pytest.fixture(scope="module", params=[(kind, replicas) for kind in KINDS for replicas in (2, 1)], ids=str)
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """All readers are well when a test begins, and when it has ended."""
     kind, replicas = request.param
-    with Fleet(tmp_path, kind, settings={"routing": {"replicas": replicas}}) as made:
+    with Fleet(tmp_path_factory.mktemp("fleet"), kind, settings={"routing": {"replicas": replicas}}) as made:
         made.fill()
         yield made
 
@@ -42,8 +43,10 @@ def test_a_reader_that_goes_away_under_load_fails_no_search_and_gets_load_again(
     with Recorder(fleet.router.address, NAME, fleet.truth, QUERIES) as recorder:
         recorder.wait_answers(20)
         FAULTS[fault].strike(reader)
-        recorder.wait_answers(40)
-        FAULTS[fault].heal(reader)
+        try:
+            recorder.wait_answers(40)
+        finally:
+            FAULTS[fault].heal(reader)
         fleet.assert_loaded_again(reader.name)
         recorder.wait_answers(20)
     recorder.assert_clean()

@@ -22,7 +22,7 @@ from harness.waiting import eventually
 
 DIM = 8
 BATCH = 40
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = int(os.environ.get("KILLS", "12"))
 NAME = "crashed"
 
 
