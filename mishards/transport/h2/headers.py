@@ -28,6 +28,11 @@ _CACHED_BLOCK_BYTES = 1024
 EMPTY_TABLE = b"\x20"
 """Before the first field of a block: the sender's dynamic table has no room from here on (RFC 7541, section 6.3)."""
 
+_PLAIN_FIELDS = 64
+"""A block with more is left to the decoder, which counts what it says against the bound of a list."""
+_STATIC = (None, *HeaderTable.STATIC_TABLE)
+"""Fields by their index in the static table."""
+
 # A name has no capital letter, and a colon at its beginning at most (RFC 9113, section 8.2.1).
 _NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 
@@ -51,7 +56,7 @@ class _WatchedTable(HeaderTable):
 class HeaderDecoder(Generic[T]):
     """Decodes the blocks of one connection, in order, each into what ``parse`` makes of its fields."""
 
-    __slots__ = ("_decoder", "_generation", "_parse", "_parsed", "_table")
+    __slots__ = ("_decoder", "_generation", "_parse", "_parsed", "_plain_bytes", "_table")
 
     def __init__(self, parse: Callable[[Fields], T], max_list_bytes: int) -> None:
         """``parse`` must be pure; the bound is that of SETTINGS_MAX_HEADER_LIST_SIZE."""
@@ -61,6 +66,8 @@ class HeaderDecoder(Generic[T]):
         self._decoder.header_table = self._table
         self._generation = 0
         self._parsed: dict[bytes, T] = {}
+        # What a plain block says is no larger than its bytes and what the static table and the overhead add.
+        self._plain_bytes = min(_CACHED_BLOCK_BYTES, max_list_bytes - 96 * _PLAIN_FIELDS)
 
     def decode(self, block: bytes) -> T:
         """What a block says. Raises ConnectionFault, after which the connection's table is of no use."""
@@ -69,10 +76,13 @@ class HeaderDecoder(Generic[T]):
 
     def _decoded(self, block: bytes) -> T:
         before = self._table.generation
-        try:
-            fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
-        except HPACKError as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block cannot be decoded: {error}") from error
+        fields = plain_fields(block) if len(block) <= self._plain_bytes else None
+        if fields is None:
+            try:
+                fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
+            except HPACKError as error:
+                text = f"a header block cannot be decoded: {error}"
+                raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, text) from error
         parsed = self._parse(fields)
         if self._table.generation != self._generation:
             self._parsed.clear()
@@ -84,11 +94,54 @@ class HeaderDecoder(Generic[T]):
         return parsed
 
 
+def plain_fields(block: bytes) -> Fields | None:
+    """The fields of a block that names none of the dynamic table, changes nothing there, and has no Huffman code.
+
+    That is what programs send that take the trouble to be quick, also where a value differs from call to call. None of
+    any other block, of a broken one, and of one with long fields or very many.
+    """
+    fields: list[tuple[bytes, bytes]] = []
+    at, end = 0, len(block)
+    try:
+        while at < end:
+            first, at = block[at], at + 1
+            if first >= 0x80:  # RFC 7541, section 6.1
+                known = _STATIC[first & 0x7F]
+                if known is None:
+                    return None
+                fields.append(known)
+                continue
+            if first >= 0x20:  # enters the dynamic table, or bounds it
+                return None
+            index = first & 0x0F  # sections 6.2.2 and 6.2.3
+            if index == 0x0F:
+                index, at = index + block[at], at + 1
+            known = _STATIC[index]
+            if known is None:
+                size, at = block[at], at + 1
+                name, at = block[at : at + size], at + size
+            else:
+                size, name = 0, known[0]
+            if size >= 0x7F or block[at] >= 0x7F:  # longer, or in Huffman's code
+                return None
+            size, at = block[at], at + 1
+            fields.append((name, block[at : at + size]))
+            at += size
+    except IndexError:
+        return None
+    return fields if at == end and len(fields) <= _PLAIN_FIELDS else None
+
+
+@lru_cache(maxsize=1024)
+def _is_name(name: bytes) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
 def is_well_formed(fields: Fields) -> bool:
     """Do names and values have only the characters that HTTP/2 allows, and pseudo-fields come first?"""
     regular = False
     for name, value in fields:
-        if not _NAME.fullmatch(name) or b"\n" in value or b"\r" in value or b"\0" in value:
+        if not _is_name(name) or b"\n" in value or b"\r" in value or b"\0" in value:
             return False
         if name[0] != 0x3A:
             regular = True
