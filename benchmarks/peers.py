@@ -114,10 +114,10 @@ def _environment(run: Run, peer: Peer) -> str | None:
         command = [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *peer.packages]
         try:
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=PATIENCE_S)
-            subprocess.run(command, check=True, timeout=PATIENCE_S)
+            subprocess.run(command, check=True, timeout=PATIENCE_S, stderr=subprocess.PIPE, text=True)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             run.note(f"{peer.shown} was left out: it could not be installed")
-            run.say(f"{peer.shown} is left out: {error}")
+            run.say(f"{peer.shown} is left out: {error}\n{str(error.stderr or '')[-2000:]}")
             return None
         done.write_text("\n".join(peer.packages))
     return str(python)
