@@ -21,7 +21,7 @@ from goals import Goal
 from node_load import clustered, search_request
 from routers import catalog, expect_hits, router, static
 from run import Defaults, Run, benchmark
-from stand_in import quick, replies
+from stand_in import our_nodes, replies
 from transport_load import h2load, process
 
 CLIENTS = 16
@@ -45,7 +45,7 @@ def measure(run: Run) -> None:
         fronts: list[tuple[str, list[tuple[int, str]]]] = [("router", []), ("plain router", [])]
         for (rows, topk), body in zip(shapes, bodies, strict=True):
             # One more is the writable node, which the catalog leaves without work.
-            writable, *nodes = stack.enter_context(quick(replies(run.options.nodes + 1, rows, topk))).addresses
+            writable, *nodes = stack.enter_context(our_nodes(replies(run.options.nodes + 1, rows, topk))).addresses
             ours = stack.enter_context(router(folder, metadata, static(writable, nodes)))
             plain = stack.enter_context(_plain(folder / f"{rows}x{topk}.json", nodes, files))
             if _answer(ours[1], body, rows * topk) != _answer(plain[1], body, rows * topk):

@@ -25,7 +25,7 @@ from node_load import clustered, search_request
 from report import write_report
 from routers import catalog, expect_hits, router, static
 from run import OUT
-from stand_in import quick, replies
+from stand_in import our_nodes, replies
 from transport_load import h2load
 
 CLIENTS = 16
@@ -43,7 +43,7 @@ def routed(nodes: int) -> Iterator[Target]:
     """A router before so many stand-ins."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         metadata, _ = catalog(Path(name) / "db", "c", 8 * nodes)
-        writable, *others = stack.enter_context(quick(replies(nodes + 1, 1, TOPK))).addresses
+        writable, *others = stack.enter_context(our_nodes(replies(nodes + 1, 1, TOPK))).addresses
         yield stack.enter_context(router(Path(name), metadata, static(writable, others)))
 
 

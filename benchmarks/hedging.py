@@ -24,7 +24,7 @@ from goals import Goal
 from node_load import clustered, search_request
 from routers import Settings, ask, catalog, expect_hits, router, static
 from run import Defaults, Run, benchmark
-from stand_in import COUNT_COMMAND, Pace, replies, slow
+from stand_in import COUNT_COMMAND, Pace, our_nodes, replies
 from transport_load import free_ports
 
 from mishards.wire.protos import milvus_pb2 as pb
@@ -59,7 +59,7 @@ def measure(run: Run) -> None:
         folder = Path(name)
         metadata, _ = catalog(folder / "db", "c", run.options.segments)
         # The first one is the writable node, which the catalog leaves without work.
-        nodes = stack.enter_context(slow(replies(NODES + 1, 1, TOPK), PACE))
+        nodes = stack.enter_context(our_nodes(replies(NODES + 1, 1, TOPK), PACE))
         discovery = static(nodes.addresses[0], nodes.addresses[1:])
         fronts = []
         for hedge, port in zip((False, True), free_ports(2), strict=True):

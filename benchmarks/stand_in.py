@@ -1,7 +1,8 @@
 """Stand-in nodes: each answers every search at once with a full result of its own, which costs next to nothing.
 
-The quick ones are an nginx that serves a file, at about 8 us of CPU a call; what else a router asks goes on to a small
-node on our transport. The slow ones are that node alone, and take their time before they answer. None of them searches.
+Those on our transport answer as our nodes do, at once or after a while. The other ones are an nginx that serves a file.
+Each suits its own kind: nginx writes all header fields of every call anew, which is dear to read for our transport, so
+that the one behind nginx would be slow, and the other behind the router would slow it. None of them searches.
 
 Run as a program it is the node on our transport: ``stand_in.py ORDER.json`` says ``ready ADDRESS,ADDRESS,…``.
 """
@@ -47,22 +48,16 @@ http {{
   client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
   scgi_temp_path {folder}; output_buffers 2 256k; http2_max_concurrent_streams 1024;
   types {{}} default_type application/grpc;
-  upstream besides {{ server {besides}; keepalive 8; }}
-  {servers}
-}}
-"""
-# A file is not POSTed to: nginx says so with 405, which is turned into the file. It mirrors what came to nowhere, so as
-# to have read it before it answers; otherwise it resets streams whose end is late.
-_SERVER = """\
-server {{
+  server {{
     listen {address} http2; root {folder};
-    location / {{ grpc_pass grpc://besides; }}
-    location = /{service}/Search {{ mirror /nowhere; alias {folder}/{reply}; error_page 405 =200 /{reply}; }}
-    location = /{service}/SearchInFiles {{ mirror /nowhere; alias {folder}/{reply}; error_page 405 =200 /{reply}; }}
+    # A file is not POSTed to: nginx says so with 405, which is turned into the file. It mirrors what came to nowhere,
+    # so as to have read it before it answers; otherwise it resets streams whose end is late.
+    location = /{service}/Search {{ mirror /nowhere; alias {folder}/reply; error_page 405 =200 /reply; }}
     location = /nowhere {{ internal; return 204; }}
-    location = /{reply} {{ add_trailer grpc-status 0 always; error_page 405 =200 @{reply}; }}
-    location @{reply} {{ root {folder}; }}
+    location = /reply {{ add_trailer grpc-status 0 always; error_page 405 =200 @reply; }}
+    location @reply {{ root {folder}; }}
   }}
+}}
 """
 
 
@@ -98,8 +93,8 @@ def replies(nodes: int, rows: int, width: int) -> list[bytes]:
 
 
 @contextmanager
-def quick(answers: Sequence[bytes], core: int = 1) -> Iterator[StandIns]:
-    """One nginx that is as many nodes as there are answers.
+def nginx_node(answer: bytes, core: int = 1) -> Iterator[tuple[int, str]]:
+    """An nginx that answers every search; its process id and address.
 
     Raises:
         Skipped: there is no nginx.
@@ -108,26 +103,19 @@ def quick(answers: Sequence[bytes], core: int = 1) -> Iterator[StandIns]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)  # started by root, nginx reads as somebody else
-        besides = stack.enter_context(slow(answers[:1], core=core))
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(len(answers))]
-        servers = []
-        for number, (answer, address) in enumerate(zip(answers, addresses, strict=True)):
-            reply = f"reply{number}"
-            (folder / reply).write_bytes(b"\0" + len(answer).to_bytes(4, "big") + answer)
-            servers.append(_SERVER.format(address=address, folder=folder, service=SERVICE, reply=reply))
-        text = _NGINX.format(folder=folder, besides=besides.addresses[0], servers="  ".join(servers))
-        (folder / "nginx.conf").write_text(text)
+        address = f"127.0.0.1:{free_ports(1)[0]}"
+        (folder / "reply").write_bytes(b"\0" + len(answer).to_bytes(4, "big") + answer)
+        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, address=address, service=SERVICE))
         command = [*on_core(core), nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
         started = subprocess.Popen(command)
-        stack.callback(started.wait, 20)
+        stack.callback(started.wait, 60)
         stack.callback(started.terminate)
-        for address in addresses:
-            wait_for(address)
-        yield StandIns(tuple(addresses), started.pid)
+        wait_for(address)
+        yield started.pid, address
 
 
 @contextmanager
-def slow(answers: Sequence[bytes], pace: Pace | None = None, core: int = 1) -> Iterator[StandIns]:
+def our_nodes(answers: Sequence[bytes], pace: Pace | None = None, core: int = 1) -> Iterator[StandIns]:
     """One process on our transport that is as many nodes as there are answers."""
     with tempfile.TemporaryDirectory() as name:
         files = []
