@@ -107,8 +107,9 @@ def _list(problems: Sequence[str]) -> str:
 def _errors(calls: Sequence[Call]) -> str:
     counts: dict[str, int] = {}
     for call in calls:
-        if call.outcome is Outcome.FAILED:
-            text = f"{call.kind}: {call.detail[:160]}"
+        if call.outcome is Outcome.FAILED or call.failures:
+            again = " (and answered when repeated)" if call.outcome is Outcome.RIGHT else ""
+            text = f"{call.kind}: {call.detail[:160]}{again}"
             counts[text] = counts.get(text, 0) + 1
     most = sorted(counts.items(), key=lambda item: -item[1])[:5]
     lines = "".join(f'<tr><td>{times}</td><td class="left">{escape(text)}</td></tr>' for text, times in most)

@@ -61,6 +61,7 @@ class Call:
     ended: float
     outcome: Outcome
     detail: str = ""
+    """What was wrong; of a right answer, why the last attempt before it failed."""
     failures: int = 0
     """Attempts that failed before the one that counted."""
 
@@ -215,18 +216,18 @@ class Traffic:
 
         def search(client: NodeClient, chance: random.Random) -> Call:
             queries = gaussian(chance.choice((1, 3)), self.load.dimension, seed=chance.randrange(1 << 32))
-            topk, began, failures = chance.choice((1, 10, 100)), time.monotonic(), 0
+            topk, began, failures, last = chance.choice((1, 10, 100)), time.monotonic(), 0, ""
             while True:
                 attempt = time.monotonic()
                 try:
                     wrong = self._judged(client, queries, topk, params, latest=kind == STRONG)
                 except CallError as error:
                     if failures < self.load.retries and not self._stopping.wait(0.02):
-                        failures += 1
+                        failures, last = failures + 1, str(error)
                         continue
                     return Call(kind, began, time.monotonic(), error.outcome, str(error), failures)
                 outcome = Outcome.WRONG if wrong else Outcome.RIGHT
-                detail = f"{wrong} (began {attempt - began:.2f} s after the first attempt)" if wrong else ""
+                detail = f"{wrong} (began {attempt - began:.2f} s after the first attempt)" if wrong else last
                 return Call(kind, began, time.monotonic(), outcome, detail, failures)
 
         return search
