@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 
-from faults.fault_row import ALL_WORK, Expected, May, Row, Works
+from faults.fault_row import ALL_WORK, Expected, Fails, May, Row, Works
 from faults.fault_stage import BACK_S, ROUTERS_GROUP, Stage
 from kazoo.client import KazooClient
 from kazoo.exceptions import NodeExistsError, NoNodeError
@@ -181,11 +181,13 @@ def _record(name: str, address: str) -> bytes:
 
 
 _NOBODY_ELECTS: Expected = {SEARCH: Works(), STRONG: May(), INSERT: May(), DELETE: May()}
+_NOBODY_LEADS: Expected = {**_NOBODY_ELECTS, INSERT: Fails("leads|prove", after_s=6)}
+"""A leader proves that it leads for as long as its session may last, 4 s."""
 
 ROWS = [
     Row(5, "a router restarts without ZooKeeper", router_restarted_without_zookeeper, 1, 20, _NOBODY_ELECTS),
     Row(6, "ZooKeeper's leader is killed", zookeeper_leader_killed, 1, 20, ALL_WORK),
-    Row(7, "ZooKeeper's quorum is lost", zookeeper_quorum_lost, 5, 60, _NOBODY_ELECTS),
+    Row(7, "ZooKeeper's quorum is lost", zookeeper_quorum_lost, 5, 60, _NOBODY_LEADS),
     Row(8, "a node's session expires", session_expired, 1, 20, ALL_WORK),
     Row(9, "nodes flap in discovery", entries_flapping, 3, 60, ALL_WORK),
     Row(16, "routers are cut off from ZooKeeper", routers_cut_off_from_zookeeper, 3, 20, ALL_WORK, Partition.missing),
