@@ -35,6 +35,7 @@ class JumpingClock:
             f"FAKETIME_TIMESTAMP_FILE={self._file}",
             "FAKETIME_NO_CACHE=1",
             "FAKETIME_DONT_FAKE_MONOTONIC=1",
+            "FAKETIME_FORCE_MONOTONIC_FIX=0",  # else threads that wait for the interpreter do so without a pause
             "NO_FAKE_STAT=1",
             "PYTHONPATH=" + os.pathsep.join(filter(None, (str(_FAKED), os.environ.get("PYTHONPATH")))),
         )

@@ -29,6 +29,19 @@ while True:
     time.sleep(0.05)
 """
 
+_TURNS = """
+import sys, threading, time
+sys.setswitchinterval(1)
+thread = threading.Thread(target=lambda: [None for _ in iter(lambda: done, True)])
+done = False
+thread.start()
+began = time.monotonic()
+time.sleep(0.05)
+print(time.monotonic() - began)
+done = True
+thread.join()
+"""
+
 
 @pytest.fixture
 def spinning(tmp_path: Path) -> Iterator[Program]:
@@ -113,6 +126,17 @@ def test_a_clock_jumps_both_ways_while_time_outs_go_on_as_they_are(tmp_path: Pat
             eventually(lambda by=seconds: _is_near(program, first + by), 30, f"its clock is {seconds} s off")
         monotonic = [float(line.split()[1]) for line in program.log_text().splitlines()[:-1]]
     assert all(0 < later - earlier < 3000 for earlier, later in itertools.pairwise(monotonic))
+
+
+def test_threads_under_another_clock_leave_each_other_the_interpreter_for_a_turn(tmp_path: Path) -> None:
+    if missing := JumpingClock.missing():
+        pytest.skip(missing)
+    clock = JumpingClock(tmp_path / "clock")
+    with Program("turns", [*clock.wrapper, sys.executable, "-c", _TURNS], tmp_path) as program:
+        program.start()
+        assert program.wait(60) == 0
+    waited = float(program.log_text())
+    assert waited >= 0.9, "who waits for the interpreter asks for it after a turn, not at once"
 
 
 def _offset(program: Program) -> float | None:
