@@ -148,7 +148,7 @@ def _loop_qps(index: Any, queries: Floats, nq: int, seconds: float) -> float:
 def _memory(run: Run, folder: Path) -> None:
     """Peaks of a node that serves and builds, in eight segments and in one, and that takes in one large insert."""
     megabytes = 16 if run.tiny else run.options.memory_mb
-    shares = [_serving(run, folder / str(segments), megabytes, segments) for segments in (8, 1)]
+    shares = [_serving(run, folder / str(segments), megabytes, segments) for segments in ((1,) if run.tiny else (8, 1))]
     run.measured("node-memory", max(shares))
     rows = clustered((megabytes << 20) // (4 * DIMENSION), 5)
     with node(folder / "burst") as client:

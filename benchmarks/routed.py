@@ -35,14 +35,20 @@ CLUSTERS = 5000
 STEP = 100_000
 """Rows of one insert."""
 
+_REASON = (
+    "of a million rows a search is as fast as the library's; of 100,000 it takes a tenth of a millisecond or two, and "
+    "the way through socket, frames and event loop takes the node's core about half as much again"
+)
+
 GOALS = (
     Goal(
         "routed-mean",
         "queries a second through the cluster / the library's loop, one core each, mean of three IVF collections",
         ">=",
         1.0,
+        reason=_REASON,
     ),
-    Goal("routed-least", "the same, the worst of the three", ">=", 0.9),
+    Goal("routed-least", "the same, the worst of the three", ">=", 0.9, reason=_REASON),
     Goal("routed-flat", "the same, exact search of 100,000 rows", ">=", 4.0),
 )
 
