@@ -44,8 +44,11 @@ class Theatre:
 
     def stage(self) -> Stage:
         """The stage, on which all is well."""
-        if self._stage is not None and self._stage.unwell():
-            self.close()
+        if self._stage is not None:
+            try:
+                self._stage.wait_well()
+            except AssertionError:
+                self.close()
         if self._stage is None:
             folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="mishards-faults-"))
             self._stage = self._open.enter_context(Stage(Path(folder), seed=self._seed))
