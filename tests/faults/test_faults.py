@@ -23,7 +23,7 @@ def theatre() -> Iterator[Theatre]:
         yield made
 
 
-@pytest.mark.timeout(400)  # the first one starts the cluster
+@pytest.mark.timeout(600)  # the first one starts the cluster; a busy machine takes long to be as before
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}-{row.bring.__name__}")
 def test_answers_stay_right_while_a_fault_lasts_and_all_is_as_before_afterwards(theatre: Theatre, row: Row) -> None:
     if missing := row.missing():
