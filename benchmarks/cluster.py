@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,7 +13,8 @@ from pathlib import Path
 from machine import Skipped
 from node_load import clustered, insert_request
 from routers import DIMENSION, ask
-from transport_load import process
+from run import Run
+from transport_load import cpu_s, process
 
 from mishards.wire.protos import milvus_pb2 as pb
 
@@ -40,6 +42,34 @@ def cluster(folder: Path, readonly: int) -> Iterator[Cluster]:
         started = list(threads.map(stack.enter_context, nodes))
         pids, addresses = tuple(one for one, _ in started), tuple(one for _, one in started)
         yield Cluster(f"sqlite:///{folder}/db/meta.sqlite", address, pid, addresses, pids)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How much CPU some processes use while something is measured."""
+
+    pids: Sequence[int]
+    before_s: Sequence[float]
+    began: float
+
+    @classmethod
+    def begin(cls, pids: Sequence[int]) -> Watched:
+        """Watch from now on."""
+        return cls(pids, [cpu_s(pid) for pid in pids], time.monotonic())
+
+    def shares(self) -> list[float]:
+        """Of a core, for each of them, so far."""
+        took_s = time.monotonic() - self.began
+        return [(cpu_s(pid) - before) / took_s for pid, before in zip(self.pids, self.before_s, strict=True)]
+
+
+def got_their_share(run: Run, shares: Sequence[float], share: float) -> bool:
+    """Return whether nodes got what their quota allows; on a machine too busy for that, a round says nothing."""
+    if min(shares) >= 0.93 * share or run.tiny:
+        return True
+    run.note("Rounds in which others left the nodes less than their quota are left out.")
+    run.say(f"  left out: a node got {min(shares):.1%} of a core instead of {share:.0%}")
+    return False
 
 
 @contextmanager

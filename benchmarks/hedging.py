@@ -37,8 +37,18 @@ PACE = Pace(usual_ms=2.0, slow_ms=50.0, slow_share=0.02)
 PERCENTILE = 0.97
 WARM_SEARCHES = 50
 
+REASON = (
+    "One search in seven has a slow call; what is left are those whose hedge was slow too, or came when the budget was "
+    "spent by calls that were merely late: on a busy machine these come in bursts."
+)
 GOALS = (
-    Goal("hedging-p99", "99th percentile of latency over 8 nodes, 2 % of calls slow, hedged / not", "<=", 0.2),
+    Goal(
+        "hedging-p99",
+        "99th percentile of latency over 8 nodes, 2 % of calls slow, hedged / not",
+        "<=",
+        0.2,
+        reason=REASON,
+    ),
     Goal("hedging-calls", "calls of nodes that hedging adds, of all", "<=", 5.0, "%"),
 )
 
