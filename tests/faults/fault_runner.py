@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import grpc
 from faults.fault_judgement import FLOOR, Happened, Moments, excess, problems
 from faults.fault_row import Fails, Row, Works
 from faults.fault_stage import BACK_S, Stage
@@ -81,8 +82,8 @@ def perform(stage: Stage, row: Row, seconds: float, steady_s: float = 0.0) -> Re
         _steady(stage, row, recovered, steady_s)
         observed += filter(None, [stage.loss(began)])
         observed += [f"{segment} is in the catalog and not in the folder" for segment in stage.half_written()]
-    except AssertionError as error:
-        observed.append(str(error))
+    except (AssertionError, OSError, grpc.RpcError) as error:
+        observed.append(str(error) or repr(error))
     after = _calmed(stage, before)
     moments = Moments(began, struck, healing, healed, max(recovered, healed), time.monotonic())
     happened = Happened(moments, stage.traffic.calls(began), before, after, observed)

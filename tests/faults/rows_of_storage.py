@@ -7,10 +7,12 @@ import errno
 from collections.abc import Iterator
 
 from faults.fault_row import ALL_WORK, Expected, Fails, May, Row, Works
-from faults.fault_stage import Stage
+from faults.fault_stage import BACK_S, Stage
 
 from harness.faults.fuse_folder import FuseFolder
+from harness.faults.small_disk import SmallDisk
 from harness.traffic import DELETE, INSERT, SEARCH, STRONG
+from harness.waiting import eventually
 
 
 @contextlib.contextmanager
@@ -19,13 +21,21 @@ def disk_full(stage: Stage, seconds: float) -> Iterator[None]:
     disk, log = stage.disk, stage.log
     assert disk is not None
     assert log is not None
-    log.fill()
-    disk.fill()
     try:
+        log.fill()
+        eventually(lambda: _is_filled(disk), BACK_S, "the disk is full")
         yield
     finally:
         disk.heal()
         log.heal()
+
+
+def _is_filled(disk: SmallDisk) -> bool:
+    try:
+        disk.fill()
+    except OSError:  # somebody took room meanwhile
+        return False
+    return True
 
 
 @contextlib.contextmanager
