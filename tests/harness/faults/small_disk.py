@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
 
 from harness.faults.privileges import Capability, lacks
+
+_TRIES = 1000
 
 
 class SmallDisk:
@@ -35,11 +38,17 @@ class SmallDisk:
         subprocess.run(["umount", "--lazy", self.root], check=True)
 
     def fill(self, *, leave: int = 0) -> None:
-        """Take all the room but ``leave`` bytes."""
-        free = os.statvfs(self.root)
-        left = free.f_bavail * free.f_frsize - leave
+        """Take all the room but ``leave`` bytes, also while others write."""
         with self._filler.open("ab") as file:
-            os.posix_fallocate(file.fileno(), file.tell(), max(left, 1))
+            for _ in range(_TRIES):
+                state = os.statvfs(self.root)
+                left = state.f_bavail * state.f_frsize - leave
+                if left <= 0:
+                    return
+                with contextlib.suppress(OSError):  # somebody has taken room meanwhile
+                    os.posix_fallocate(file.fileno(), file.tell(), left)
+                file.seek(0, os.SEEK_END)
+        raise AssertionError(f"{self.root} does not get full: others free room as fast as it is taken")
 
     def heal(self) -> None:
         """Give the room back."""

@@ -160,6 +160,9 @@ def test_a_small_disk_is_full_until_it_is_healed(tmp_path: Path) -> None:
         disk.fill(leave=10_000)
         with pytest.raises(OSError, match="No space left"):
             (disk.root / "file").write_bytes(b"x" * 20_000)
+        disk.fill()
+        disk.fill()
+        assert disk.used == 2 << 20
         disk.heal()
         (disk.root / "file").write_bytes(b"x" * 20_000)
         assert disk.used >= 20_000
