@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -94,13 +95,15 @@ class Joiners:
             await asyncio.sleep(_POLL_S)
 
     async def _load(self, node: Node) -> int:
-        """Load until nothing new has come up in the meantime; returns how many segments."""
+        """Load until no more comes up than is loaded in the meantime; returns how many segments.
+
+        What comes up ever anew, while rows are flushed without a pause, is loaded by searches, as it is by every node.
+        """
         loaded: set[int] = set()
+        before = math.inf
         while True:
             snapshot = await self._snapshots.fresh(Deadline.after(_ANSWER_S))
             missing = [held for held in self._share(node.name, snapshot) if held[1].file.id not in loaded]
-            if not missing:
-                return len(loaded)
             for collection, files in _batches(missing):
                 request = search_in_files(files, loading_search(collection))
                 reply = await node.call("SearchInFiles", request, deadline=Deadline.after(_LOAD_S))
@@ -108,6 +111,9 @@ class Joiners:
                 if code:  # a file that was superseded meanwhile, or is damaged: a search would say the same
                     log.info("not loaded name=%s files=%s: %s", node.name, files, reason)
                 loaded.update(files)
+            if not 0 < len(missing) < before:
+                return len(loaded)
+            before = len(missing)
 
     async def _tell(self, node: Node) -> None:
         request = pb.Command(cmd=WARMED_COMMAND).SerializeToString()

@@ -104,6 +104,34 @@ async def test_what_is_flushed_meanwhile_is_loaded_too() -> None:
         assert loaded(cluster, "new") <= warm
 
 
+class Outpaced(LiteralNode):
+    """Whatever it loads, as much again is flushed meanwhile."""
+
+    flushed = 1000
+
+    def __init__(self, cluster: InProcessCluster) -> None:
+        super().__init__(cluster.world)
+        self._cluster = cluster
+
+    async def __call__(self, call: Call) -> bytes:
+        if call.method == "SearchInFiles":
+            for _ in range(8):
+                add(self._cluster, self.flushed)
+                self.flushed += 1
+        return await super().__call__(call)
+
+
+async def test_a_node_is_warm_although_more_is_flushed_for_it_whenever_it_has_loaded_something() -> None:
+    async with running_cluster(readers=1, options=CALM) as cluster:
+        fill(cluster)
+        await cluster.snapshot_newer()
+        cluster.nodes["new"] = Outpaced(cluster)
+        cluster.network.bind("new:1", cluster.nodes["new"])
+        cluster.backend.put(joiner("new"))
+        await eventually_async(lambda: told(cluster) == ["new"])
+        assert loaded(cluster, "new")
+
+
 async def test_nodes_that_join_together_are_warm_whoever_is_ready_first() -> None:
     async with running_cluster(readers=1, options=CALM) as cluster:
         fill(cluster, 40)
