@@ -17,7 +17,7 @@ from harness.full_cluster import FullCluster
 from harness.resources import Usage
 from harness.truth import Truth
 
-_QUICK = (6, 10, 13)
+_QUICK = (6, 13, 23)
 """Faults that show within seconds and after which no program of ours needs to start again."""
 
 
