@@ -42,6 +42,21 @@ class NodeCatalog:
                 raise
             return self._cache.current
 
+    def at_least(self, revision: int) -> Snapshot:
+        """A snapshot of this revision of the catalog or a newer one: whoever asks for it knows that there is one.
+
+        Raises:
+            CatalogUnavailable: it cannot be read now. An older one would show what has been deleted since.
+        """
+        current = self._cache.current
+        if current is None or current.revision < revision:
+            current = self.refreshed()
+        if current.revision < revision:
+            raise CatalogUnavailable(
+                f"a search needs revision {revision} of the metadata, and this node can read {current.revision} only"
+            )
+        return current
+
     def refreshed(self) -> Snapshot:
         """A snapshot read after this call began.
 

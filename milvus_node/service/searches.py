@@ -150,11 +150,13 @@ class SearchCalls:
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
         """The known snapshot if it is as new as the router's and knows these files; else one read now.
 
-        Who does not say which revision it works on, a router without the extension or a client, gets the newest.
+        Who does not say which revision it works on, a router without the extension or a client, gets the newest that
+        can be had. Raises CatalogUnavailable where the router has read what this node cannot.
         """
-        snapshot, revision = self._catalog.known(), _revision(call)
-        if revision is None or snapshot.revision < revision:
+        revision = _revision(call)
+        if revision is None:
             return self._catalog.now()
+        snapshot = self._catalog.at_least(revision)
         known = snapshot.segments_by_file
         return snapshot if all(file_id in known for file_id in wanted) else self._catalog.now()
 

@@ -26,7 +26,7 @@ class Source:
         self.reads += 1
         if self.error is not None:
             raise self.error
-        return Snapshot(self.reads, taken_at, {})
+        return Snapshot(self.reads, taken_at, {}, self.reads)
 
 
 @pytest.fixture
@@ -88,3 +88,20 @@ def test_a_database_that_does_not_answer_costs_a_bounded_time(cache: SnapshotCac
     cache.start()
     eventually(lambda: cache.current, WAIT_S, "it reads at last")
     assert catalog.known().version == 1
+
+
+def test_a_revision_that_others_have_read_is_read_too_or_refused(cache: SnapshotCache, source: Source) -> None:
+    cache.start()
+    catalog = NodeCatalog(cache, is_writer=False, wait_s=WAIT_S)
+    first = catalog.refreshed()
+    assert catalog.at_least(first.revision).revision >= first.revision
+    assert catalog.at_least(first.revision + 1).revision > first.revision
+    source.error = CatalogUnavailable("away")
+    known = catalog.known().revision
+    with pytest.raises(CatalogUnavailable):
+        catalog.at_least(known + 1)
+    assert catalog.at_least(known).revision >= known
+    assert catalog.now().revision >= known  # who asks for none gets the last good one
+    source.error = None
+    with pytest.raises(CatalogUnavailable, match="revision"):
+        catalog.at_least(known + 1000)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from harness.node_rpc import Rpc, floats, ok, search_param, status
-from mishards.errors import InvalidFileId, MalformedParams, not_found_text
+from mishards.catalog.snapshot import Snapshot
+from mishards.errors import CatalogUnavailable, InvalidFileId, MalformedParams, not_found_text
 from mishards.wire.extensions import REVISION_KEY
 from mishards.wire.protos import milvus_pb2 as pb
 
@@ -207,6 +208,25 @@ def test_a_node_that_knows_an_older_revision_than_the_search_was_planned_on_look
     ok(rpc.DeleteByID(collection_name="words", id_array=[2]))
     ok(rpc.Flush())
     revision = rpc.node._catalog.refreshed().revision
+    reply = reader.call("SearchInFiles", in_files(three_files), [(REVISION_KEY, str(revision))])
+    assert ids_of(reply) == [[1, 3]]
+
+
+def test_a_node_that_cannot_read_what_its_router_has_read_answers_no_deleted_rows(
+    rpc: Rpc, reader: Rpc, three_files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ids_of(reader.call("SearchInFiles", in_files(three_files))) == [[1, 2, 3]]
+    ok(rpc.DeleteByID(collection_name="words", id_array=[2]))
+    ok(rpc.Flush())
+    revision = rpc.node._catalog.refreshed().revision
+
+    def away(_: Snapshot | None) -> Snapshot:
+        raise CatalogUnavailable("the database is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(reader.node._catalog._cache, "_read", away)
+        reply = reader.call("SearchInFiles", in_files(three_files), [(REVISION_KEY, str(revision))])
+        assert (reply.status.error_code != 0, list(reply.ids)) == (True, [])
     reply = reader.call("SearchInFiles", in_files(three_files), [(REVISION_KEY, str(revision))])
     assert ids_of(reply) == [[1, 3]]
 

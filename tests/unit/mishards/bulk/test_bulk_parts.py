@@ -123,7 +123,7 @@ async def test_calls_that_fail_are_counted_by_what_they_say(monkeypatch: pytest.
 
     monkeypatch.setattr(bench, "connected", failing)
     monkeypatch.setattr(bench, "_ERROR_PAUSE_S", 0)
-    await bench._for_a_while([bench._client("h:1", [b"good", b"bad"], calls) for _ in range(2)], 20, stop)
+    await bench._for_a_while([bench._client("h:1", [b"good", b"bad"], calls) for _ in range(2)], 20, stop, calls.ended)
     seen = calls.measured(BenchOptions("c", "h:1", nq=2), 2.0, None)
     assert seen.errors == seen.error_texts["node h:1: away"] > 0
     assert seen.queries_per_s == 2 * seen.calls_per_s == seen.calls
