@@ -17,7 +17,17 @@ from mishards.errors import (
     RpcStatus,
     StartError,
 )
-from mishards.transport.api import Call, Channel, Handler, Metadata, Server, ServerOptions
+from mishards.transport.api import (
+    Call,
+    Channel,
+    GiveUp,
+    Handler,
+    Metadata,
+    Outcome,
+    Server,
+    ServerOptions,
+    answered_by,
+)
 
 _VERDICTS = frozenset(
     {
@@ -125,6 +135,30 @@ class _MemoryChannel:
     def address(self) -> str:
         return self._address
 
+    def begin(
+        self, method: str, request: bytes, outcome: Outcome, *, deadline: Deadline, metadata: Metadata = ()
+    ) -> GiveUp | None:
+        if self._network.link(self._address).refused or self._closed.is_set():
+            return None
+        call = asyncio.ensure_future(self.call(method, request, deadline=deadline, metadata=metadata))
+
+        def told(call: asyncio.Future[bytes]) -> None:
+            error = None if call.cancelled() else call.exception()
+            if isinstance(error, MishardsError):
+                outcome(b"", error)
+            elif call.cancelled() or error is not None:
+                outcome(b"", NodeFault(self._address, f"the call failed: {error!r}"))
+            else:
+                outcome(call.result(), None)
+
+        call.add_done_callback(told)
+
+        def give_up() -> None:
+            call.remove_done_callback(told)
+            call.cancel()
+
+        return give_up
+
     async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
         link = self._network.link(self._address)
         if link.refused or link.handler is None or self._closed.is_set():
@@ -153,7 +187,7 @@ class _MemoryChannel:
             await link.changed.wait()
         if link.slow_s:
             await asyncio.sleep(link.slow_s)
-        return await _translated(self._address, handler(call))
+        return await _translated(self._address, answered_by(handler, call))
 
     async def close(self) -> None:
         self._closed.set()

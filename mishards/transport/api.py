@@ -6,11 +6,13 @@ name (``"Search"``); the service is always ``milvus.grpc.MilvusService``.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from mishards.deadline import Deadline
+from mishards.errors import MishardsError
 
 SERVICE = "milvus.grpc.MilvusService"
 
@@ -47,6 +49,8 @@ class Call:
     """Calls of nodes made to search for it, in the order in which they ended."""
     peer_names: tuple[str, ...] = ()
     """The names in the client's certificate, where it was asked for one and it was verified."""
+    request_id: str = ""
+    """What the log calls it, once that is settled."""
 
 
 Handler = Callable[[Call], Awaitable[bytes]]
@@ -55,7 +59,57 @@ Handler = Callable[[Call], Awaitable[bytes]]
 Runs on the server's event loop and must not block it. It may raise a ``MishardsError`` with an ``rpc_status``, which
 becomes the call's gRPC status; any other exception becomes status UNKNOWN and is logged. When the client goes away
 or the deadline passes, the coroutine is cancelled.
+
+A handler may have a method ``begin`` (see ``Begin``) for calls that need no waiting but for others' answers.
 """
+
+Outcome = Callable[[bytes, MishardsError | None], None]
+"""Told once of the end of a call, on the event loop: the encoded reply, or an error. Must be quick, must not raise."""
+
+GiveUp = Callable[[], None]
+"""Ends a call that nobody waits for any more; its outcome is told to nobody."""
+
+Begin = Callable[[Call, Outcome], "GiveUp | None"]
+"""A handler's short way: begins to answer a call at once, without a task.
+
+Returns None, having done nothing, where the call has to go the usual way. It never tells the outcome before it returns.
+"""
+
+
+def begin_of(handler: Handler) -> Begin | None:
+    """The short way of a handler; None where it has none."""
+    begin: Begin | None = getattr(handler, "begin", None)
+    return begin
+
+
+async def answered_by(handler: Handler, call: Call) -> bytes:
+    """What a handler answers, the short way where there is one. For transports that have a task for each call."""
+    begin = begin_of(handler)
+    if begin is None:
+        return await handler(call)
+    waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    give_up = begin(call, settling(waiting))
+    if give_up is None:
+        return await handler(call)
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        give_up()
+        raise
+
+
+def settling(waiting: asyncio.Future[bytes]) -> Outcome:
+    """The outcome that settles a future, unless nobody waits for that any more."""
+
+    def settle(reply: bytes, error: MishardsError | None) -> None:
+        if waiting.done():
+            return
+        if error is None:
+            waiting.set_result(reply)
+        else:
+            waiting.set_exception(error)
+
+    return settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +159,25 @@ class Channel(Protocol):
     async def close(self) -> None:
         """Close; calls under way fail with NodeUnavailable. May be repeated."""
         ...
+
+
+class BeginCall(Protocol):
+    """A channel's short way, its method ``begin``: sends a call now, without a task."""
+
+    def __call__(
+        self, method: str, request: bytes, outcome: Outcome, *, deadline: Deadline, metadata: Metadata = ()
+    ) -> GiveUp | None:
+        """Send; ``outcome`` is told what ``Channel.call`` would return or raise, but not before this returns.
+
+        Returns None, and sends nothing, where that would take waiting, for a connection or for room on it.
+        """
+        ...
+
+
+def begin_on(channel: Channel) -> BeginCall | None:
+    """The short way of a channel; None where it has none."""
+    begin: BeginCall | None = getattr(channel, "begin", None)
+    return begin
 
 
 class Transport(Protocol):

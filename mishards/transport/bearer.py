@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from mishards.deadline import Deadline
-from mishards.transport.api import Channel, Handler, Metadata, Server, ServerOptions, Transport
+from mishards.transport.api import (
+    Channel,
+    GiveUp,
+    Handler,
+    Metadata,
+    Outcome,
+    Server,
+    ServerOptions,
+    Transport,
+    begin_on,
+)
 
 
 class BearerTransport:
@@ -33,6 +43,12 @@ class _BearerChannel:
 
     async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
         return await self._channel.call(method, request, deadline=deadline, metadata=(*metadata, *self._shown))
+
+    def begin(
+        self, method: str, request: bytes, outcome: Outcome, *, deadline: Deadline, metadata: Metadata = ()
+    ) -> GiveUp | None:
+        begin, metadata = begin_on(self._channel), (*metadata, *self._shown)
+        return begin(method, request, outcome, deadline=deadline, metadata=metadata) if begin else None
 
     async def close(self) -> None:
         await self._channel.close()

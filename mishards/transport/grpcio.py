@@ -16,7 +16,7 @@ import grpc.aio
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError, NodeTimeout, NodeUnavailable, RpcStatus, StartError
 from mishards.security.tls import ClientTls, Renewal, ServerTls
-from mishards.transport.api import SERVICE, Call, Channel, Handler, Metadata, Server, ServerOptions
+from mishards.transport.api import SERVICE, Call, Channel, Handler, Metadata, Server, ServerOptions, answered_by
 from mishards.transport.status import error_of, status_of
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _behaviour(method: str, handler: Handler) -> Callable[[bytes, Any], Awaitabl
             peer_names=_names(context.auth_context()),
         )
         try:
-            reply = await handler(call)
+            reply = await answered_by(handler, call)
         except MishardsError as error:
             status, details = status_of(error)
             if call.reply_metadata:

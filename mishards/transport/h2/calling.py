@@ -1,7 +1,6 @@
 """The client's end of a connection: calls out, replies in.
 
-Belongs to one event loop. Who waits for a call waits for its stream's future, which gets the reply's bytes or the error
-of the seam.
+Belongs to one event loop. Who makes a call gives its outcome, which is told the reply's bytes or the error of the seam.
 """
 
 from __future__ import annotations
@@ -9,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError, NodeFault, NodeTimeout, NodeUnavailable
+from mishards.transport.api import Outcome
 from mishards.transport.h2 import frames
 from mishards.transport.h2.connection import Connection
 from mishards.transport.h2.frames import (
@@ -28,7 +29,7 @@ from mishards.transport.h2.frames import (
 from mishards.transport.h2.grpc_fields import ReplyHead, parsed_reply
 from mishards.transport.h2.headers import HeaderDecoder
 from mishards.transport.h2.keepalive import Keepalive
-from mishards.transport.h2.message import PREFIX, MessageFault
+from mishards.transport.h2.message import PREFIX, MessageFault, inflated
 from mishards.transport.h2.options import H2Options
 from mishards.transport.h2.outcome import failure, failure_of_reset
 from mishards.transport.h2.stream import Stream
@@ -37,18 +38,30 @@ from mishards.transport.h2.turns import Turns
 
 _DATA_AND_PREFIX = Struct(">HBBBI BI")
 
+_INFLATED_ON_THE_LOOP = 64 << 10
+"""A larger message is decompressed on a thread."""
+
+
+def _to_nobody(reply: bytes, error: MishardsError | None) -> None:
+    """The outcome of a call that was given up."""
+
 
 class CallStream(Stream):
     """A call under way."""
 
-    __slots__ = ("connection", "flushes", "future", "head")
+    __slots__ = ("connection", "flushes", "head", "outcome")
 
-    def __init__(self, connection: CallingConnection, stream_id: int) -> None:
+    def __init__(self, connection: CallingConnection, stream_id: int, outcome: Outcome) -> None:
         super().__init__(stream_id, connection.outbox.initial_window, connection.stream_window)
         self.connection = connection
-        self.future: asyncio.Future[bytes] = connection.loop.create_future()
+        self.outcome = outcome
         self.head: ReplyHead | None = None
         self.flushes = connection.outbox.flushes
+
+    def give_up(self) -> None:
+        """Nobody waits for the reply any more: cancel the call at the peer."""
+        self.outcome = _to_nobody
+        self.connection.give_up(self)
 
     @property
     def sent(self) -> bool:
@@ -123,7 +136,8 @@ class CallingConnection(Connection[CallStream]):
         self._leaving = True
         message = f"it takes no more calls: {text or ErrorCode.NO_ERROR.name}"
         for stream in [stream for stream in self.streams.values() if stream.id > last_stream_id]:
-            self._end_with(stream, NodeUnavailable(self.address, message, sent=False))
+            if stream.id in self.streams:  # the outcome of another may have given it up
+                self._end_with(stream, NodeUnavailable(self.address, message, sent=False))
         self._turns.wake()
         self._close_if_done()
 
@@ -149,11 +163,11 @@ class CallingConnection(Connection[CallStream]):
 
     # --- calls out ---
 
-    def begin(self, block: bytes, request: bytes, deadline: Deadline) -> CallStream:
+    def begin(self, block: bytes, request: bytes, deadline: Deadline, outcome: Outcome) -> CallStream:
         """Send a call whose header block is ``block``."""
         stream_id = self._next_id
         self._next_id += 2
-        stream = self.streams[stream_id] = CallStream(self, stream_id)
+        stream = self.streams[stream_id] = CallStream(self, stream_id, outcome)
         if deadline.at != math.inf:
             stream.deadline_key = self._deadlines.add(deadline.at, stream)
         if self.table_update:
@@ -174,7 +188,7 @@ class CallingConnection(Connection[CallStream]):
         return stream
 
     def give_up(self, stream: CallStream, error: MishardsError | None = None) -> None:
-        """The caller waits no longer, or shall get ``error``: cancel the call at the peer."""
+        """Cancel a call at the peer; whoever still waits for it gets ``error``."""
         if self.streams.get(stream.id) is stream:
             self.send_reset(stream.id, ErrorCode.CANCEL)
             self._end_with(stream, error)
@@ -243,12 +257,12 @@ class CallingConnection(Connection[CallStream]):
     def _settle(self, stream: CallStream, error: MishardsError | None) -> None:
         if stream.deadline_key is not None:
             self._deadlines.discard(stream.deadline_key, stream)
-        if stream.future.done():
-            return
         if error is not None:
-            stream.future.set_exception(error)
+            stream.outcome(b"", error)
+        elif stream.message.compressed and stream.outcome is not _to_nobody:
+            _inflate(stream)
         else:
-            stream.future.set_result(stream.message.body or b"")
+            stream.outcome(stream.message.body or b"", None)
 
     def _stream_over(self) -> None:
         self.replies += 1
@@ -256,3 +270,22 @@ class CallingConnection(Connection[CallStream]):
         self._turns.wake()
         if self._leaving:
             self._close_if_done()
+
+
+def _inflate(stream: CallStream) -> None:
+    """Tell the outcome of a reply that was sent compressed."""
+    connection, body = stream.connection, stream.message.body or b""
+    work = partial(inflated, body, stream.head.encoding if stream.head else b"", connection.options.max_inflated_bytes)
+
+    def tell(result: Callable[[], bytes]) -> None:
+        try:
+            reply = result()
+        except MessageFault as fault:
+            stream.outcome(b"", NodeFault(connection.address, f"its reply cannot be read: {fault}"))
+        else:
+            stream.outcome(reply, None)
+
+    if len(body) > _INFLATED_ON_THE_LOOP:
+        connection.loop.run_in_executor(None, work).add_done_callback(lambda done: tell(done.result))
+    else:
+        tell(work)

@@ -6,20 +6,18 @@ import asyncio
 import math
 import random
 import time
+from contextvars import Context
+from functools import partial
 
 from mishards.deadline import Deadline
-from mishards.errors import NodeFault, NodeTimeout, NodeUnavailable
-from mishards.transport.api import Metadata
+from mishards.errors import NodeTimeout, NodeUnavailable
+from mishards.transport.api import GiveUp, Metadata, Outcome, settling
 from mishards.transport.h2.calling import CallingConnection, CallStream
 from mishards.transport.h2.grpc_fields import request_fields, timeout_field
 from mishards.transport.h2.headers import text_fields
-from mishards.transport.h2.message import MessageFault, inflated
 from mishards.transport.h2.options import H2Options
 from mishards.transport.h2.sockets import UNIX, host_and_port, unix_path
 from mishards.transport.h2.timers import Deadlines
-
-_INFLATED_ON_THE_LOOP = 64 << 10
-"""A larger message is decompressed on a thread."""
 
 
 class H2Channel:
@@ -50,13 +48,22 @@ class H2Channel:
         if connection is None or not connection.usable or connection.full:
             connection = await self._usable(deadline)
         block = self._block(method, deadline, metadata)
-        stream = connection.begin(block, request, deadline)
+        reply: asyncio.Future[bytes] = connection.loop.create_future()
+        stream = connection.begin(block, request, deadline, settling(reply))
         try:
-            reply = await stream.future
+            return await reply
         except asyncio.CancelledError:
-            connection.give_up(stream)
+            stream.give_up()
             raise
-        return await self._inflated(stream) if stream.message.compressed else reply
+
+    def begin(
+        self, method: str, request: bytes, outcome: Outcome, *, deadline: Deadline, metadata: Metadata = ()
+    ) -> GiveUp | None:
+        """Send a call where there is a connection with room for it; as ``Channel.begin`` of the seam says."""
+        connection = self._connection
+        if connection is None or not connection.usable or connection.full or deadline.at <= time.monotonic():
+            return None
+        return connection.begin(self._block(method, deadline, metadata), request, deadline, outcome).give_up
 
     def _block(self, method: str, deadline: Deadline, metadata: Metadata) -> bytes:
         remaining = deadline.at - time.monotonic()
@@ -69,16 +76,6 @@ class H2Channel:
         if remaining != math.inf:
             block += timeout_field(remaining)
         return block + text_fields(metadata) if metadata else block
-
-    async def _inflated(self, stream: CallStream) -> bytes:
-        body, encoding = stream.message.body or b"", stream.head.encoding if stream.head else b""
-        work = body, encoding, self._options.max_inflated_bytes
-        try:
-            if len(body) <= _INFLATED_ON_THE_LOOP:
-                return inflated(*work)
-            return await asyncio.get_running_loop().run_in_executor(None, inflated, *work)
-        except MessageFault as fault:
-            raise NodeFault(self._address, f"its reply cannot be read: {fault}") from fault
 
     async def close(self) -> None:
         """Close; calls under way fail with NodeUnavailable. May be repeated."""
@@ -113,9 +110,9 @@ class H2Channel:
         if attempt is None:
             if time.monotonic() < self._retry_at:
                 raise NodeUnavailable(self._address, f"{self._failure}; it is tried again soon", sent=False)
-            attempt = self._connecting = asyncio.get_running_loop().create_task(
-                self._connect(), name=f"connect-{self._address}"
-            )
+            create = partial(asyncio.get_running_loop().create_task, name=f"connect-{self._address}")
+            # In a context of its own: the connection outlives the call that happens to need it.
+            attempt = self._connecting = Context().run(create, self._connect())
         await asyncio.wait((attempt,), timeout=deadline.timeout())
         if attempt.done() and not attempt.cancelled():
             attempt.result()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError, RpcStatus
-from mishards.transport.api import Call, Handler
+from mishards.transport.api import Call, GiveUp, Handler, begin_of
 from mishards.transport.h2.connection import Connection
 from mishards.transport.h2.frames import ErrorCode
 from mishards.transport.h2.grpc_fields import REPLY_HEAD, Answer, RequestHead
@@ -32,20 +32,26 @@ _NEVER = Deadline.never()
 
 
 class ServedStream(Stream):
-    """A request, and the task that answers it."""
+    """A request, and what answers it: a task, or what can be given up."""
 
-    __slots__ = ("connection", "deadline", "head", "started", "task")
+    __slots__ = ("call", "connection", "deadline", "give_up", "head", "started", "task")
 
     def __init__(self, connection: Handling, stream_id: int, head: RequestHead) -> None:
         super().__init__(stream_id, connection.outbox.initial_window, connection.stream_window)
         self.connection = connection
         self.head = head
         self.deadline = _NEVER
+        self.call: Call | None = None
+        self.give_up: GiveUp | None = None
         self.task: asyncio.Task[None] | None = None
         self.started = False
 
+    def answered(self, reply: bytes, error: MishardsError | None) -> None:
+        """The outcome of a call that was begun without a task."""
+        self.connection.answered(self, reply, error)
 
-@dataclass(slots=True)
+
+@dataclass
 class Service:
     """What the connections of one server share."""
 
@@ -59,6 +65,9 @@ class Service:
     """Calls whose handlers have not ended."""
     connections: set[Handling] = field(default_factory=set)
     stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self.begin = begin_of(self.handler)
 
     @property
     def max_inflated_bytes(self) -> int:
@@ -109,11 +118,25 @@ class Handling(Connection[ServedStream]):
             text = f"{service.max_calls} calls are under way already; try again later"
             self.answer(stream, Answer(status=RpcStatus.RESOURCE_EXHAUSTED, message=text))
         else:
-            call = Call(head.method, message.body, head.metadata, stream.deadline, self.peer)
+            call = stream.call = Call(head.method, message.body, head.metadata, stream.deadline, self.peer)
             call.peer_names = self.peer_names
             service.running += 1
             self.running += 1
-            stream.task = self.loop.create_task(self._serve(stream, call))
+            if service.begin is not None and not message.compressed:
+                stream.give_up = service.begin(call, stream.answered)
+            if stream.give_up is None:
+                stream.task = self.loop.create_task(self._serve(stream, call))
+
+    def answered(self, stream: ServedStream, reply: bytes, error: MishardsError | None) -> None:
+        """A call that was begun without a task has ended."""
+        call, stream.call, stream.give_up = stream.call, None, None
+        self._task_over()
+        if call is None:
+            return
+        if error is None:
+            self._reply(stream, call, reply)
+        else:
+            self._fail(stream, call, *status_of(error))
 
     async def _serve(self, stream: ServedStream, call: Call) -> None:
         stream.started = True
@@ -207,7 +230,11 @@ class Handling(Connection[ServedStream]):
         """Nobody waits for a stream any more."""
         if stream.deadline_key is not None:
             self.service.deadlines.discard(stream.deadline_key, stream)
-        task = stream.task
+        task, give_up = stream.task, stream.give_up
+        if give_up is not None:
+            stream.give_up = None
+            self._task_over()
+            give_up()
         if task is not None and not task.done():
             task.cancel()
             if not stream.started:  # then nothing of the task will ever run

@@ -37,6 +37,11 @@ _STATIC = (None, *HeaderTable.STATIC_TABLE)
 _NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 
 
+_BREAKS = re.compile(rb"[\n\r\0]")
+_SIZES = [bytes((size,)) for size in range(127)]
+"""Lengths of strings, as far as one byte does."""
+
+
 class _WatchedTable(HeaderTable):
     """A dynamic table that counts its changes."""
 
@@ -166,7 +171,14 @@ def text_fields(pairs: Sequence[tuple[str, str]]) -> bytes:
     Raises:
         ValueError: a key or a value that HTTP/2 cannot carry.
     """
-    return b"".join([_name(key) + _value(text) for key, text in pairs])
+    pieces: list[bytes] = []
+    for key, text in pairs:
+        value = text.encode("latin-1")
+        if _BREAKS.search(value):
+            raise ValueError(f"metadata value {text!r} cannot be sent: it is of more than one line")
+        size = len(value)
+        pieces += (_name(key), _SIZES[size] if size < len(_SIZES) else _integer(size, 7), value)
+    return b"".join(pieces)
 
 
 @lru_cache(maxsize=256)
@@ -176,13 +188,6 @@ def _name(key: str) -> bytes:
     if not _NAME.fullmatch(name) or name[0] == 0x3A:
         raise ValueError(f"metadata {key!r} cannot be sent: keys are in lower case, without spaces")
     return b"\x00" + _integer(len(name), 7) + name
-
-
-def _value(text: str) -> bytes:
-    value = text.encode("latin-1")
-    if b"\n" in value or b"\r" in value or b"\0" in value:
-        raise ValueError(f"metadata value {text!r} cannot be sent: it is of more than one line")
-    return _integer(len(value), 7) + value
 
 
 def _integer(number: int, prefix_bits: int) -> bytes:

@@ -26,6 +26,10 @@ MAX_CONTINUATIONS = 32
 """Frames that one header block may be spread over."""
 
 
+_ONE_BLOCK = END_HEADERS | PADDED | PRIORITY_FLAG
+"""The flags that make HEADERS more than one whole header block, and the one that says it is."""
+
+
 class FrameSink(Protocol):
     """What the reader hands frames to. Any of its methods may raise ConnectionFault."""
 
@@ -64,7 +68,7 @@ class FrameReader:
         elif self._tail:
             data = self._tail + data
             self._tail = b""
-        max_frame = self._limits[0]
+        max_frame, max_block = self._limits
         end = len(data)
         unpack, size = HEADER.unpack_from, HEADER.size
         while end - position >= size:
@@ -84,6 +88,10 @@ class FrameReader:
                 self._sink.data_arrived(stream_id, data, (start, stop), length, bool(flags & END_STREAM))
             elif stop > end:
                 break
+            elif kind == HEADERS and flags & _ONE_BLOCK == END_HEADERS and stream_id and self._block is None:
+                if length > max_block:
+                    self._check_block(length)
+                self._sink.headers_arrived(stream_id, data[start:stop], bool(flags & END_STREAM))
             else:
                 self._whole(kind, flags, stream_id, data[start:stop])
             position = stop

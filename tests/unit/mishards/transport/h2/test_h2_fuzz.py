@@ -112,6 +112,10 @@ async def served(stream: bytes, cuts: list[int]) -> None:
     deadlines.close()
 
 
+def tell(told: list[bytes | MishardsError], reply: bytes, error: MishardsError | None) -> None:
+    told.append(error or reply)
+
+
 async def called(stream: bytes, cuts: list[int]) -> None:
     loop = asyncio.get_running_loop()
     deadlines: Deadlines[object] = Deadlines(loop, lambda item: None)
@@ -119,12 +123,15 @@ async def called(stream: bytes, cuts: list[int]) -> None:
     connection, socket = CallingConnection("a:1", OPTIONS, deadlines, lost.append), Memory()  # type: ignore[arg-type]
     connection.connection_made(socket)
     connection.data_received(settings_frame())
-    calls = [connection.begin(REQUEST, bytes(size), Deadline.after(60)) for size in (0, 10, 100_000)]
+    outcomes: list[list[bytes | MishardsError]] = [[], [], []]
+    for size, told in zip((0, 10, 100_000), outcomes, strict=True):
+        connection.begin(
+            REQUEST, bytes(size), Deadline.after(60), lambda reply, error, told=told: told.append(error or reply)
+        )
     await feed(connection, stream, cuts)
     connection.connection_lost(None)
     assert socket.closed
-    results = await asyncio.gather(*(call.future for call in calls), return_exceptions=True)
-    assert all(isinstance(result, bytes | MishardsError) for result in results)
+    assert [len(told) for told in outcomes] == [1, 1, 1]
     assert lost == [connection]
     assert not connection.streams
     deadlines.close()
