@@ -41,6 +41,11 @@ class Hedging:
         self._allowance = 0.0
         self.made = 0
 
+    @property
+    def enabled(self) -> bool:
+        """Shall there be second calls at all?"""
+        return self._options.enabled
+
     def reconfigure(self, options: HedgeOptions) -> None:
         """Go by other options from now on; while hedging is off nothing is remembered."""
         self._options = options
@@ -59,12 +64,12 @@ class Hedging:
         """Count a first call."""
         self._allowance = min(self._allowance + self._options.budget, 10.0)
 
-    def spend(self) -> bool:
-        """May a second call be made now? If so, it counts."""
-        if self._allowance < 1.0:
+    def spend(self, calls: int = 1) -> bool:
+        """May so many second calls be made now? If so, they count."""
+        if self._allowance < calls:
             return False
-        self._allowance -= 1.0
-        self.made += 1
+        self._allowance -= calls
+        self.made += calls
         return True
 
     def took(self, seconds: float) -> None:

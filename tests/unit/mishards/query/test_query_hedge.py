@@ -55,3 +55,13 @@ def test_only_the_most_recent_calls_are_remembered(latencies: list[float]) -> No
     recent = sorted(latencies[-512:])
     delay = taught(ON, latencies).delay_s()
     assert delay == max(recent[min(len(recent) - 1, int(0.95 * len(recent)))], 0.001)
+
+
+def test_many_second_calls_at_once_need_room_for_all_of_them() -> None:
+    hedging = Hedging(replace(ON, budget=1.0))
+    for _ in range(3):
+        hedging.called()
+    assert not hedging.spend(4)
+    assert hedging.spend(3)
+    assert not hedging.spend()
+    assert hedging.made == 3
