@@ -7,7 +7,7 @@ import copy
 import json
 import shutil
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -317,9 +317,11 @@ class NodeMachine(RuleBasedStateMachine):
             if rows := model.rows():
                 ids = [*sorted({i for i, _ in rows}), -5]
                 stored = ok(self.rpc.GetVectorsByID(collection_name=name, id_array=ids)).vectors_data
+                choices: defaultdict[int, list[Any]] = defaultdict(list)
+                for number, vector in rows:
+                    choices[number].append(vector.tolist())
                 for wanted, record in zip(ids, stored, strict=True):
-                    choices = [v.tolist() for i, v in rows if i == wanted] or [[]]
-                    assert list(record.binary_data if name == "c" else record.float_data) in choices
+                    assert list(record.binary_data if name == "c" else record.float_data) in choices.get(wanted, [[]])
 
     @invariant()
     def searches_are_exact(self) -> None:
