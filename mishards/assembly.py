@@ -43,13 +43,14 @@ from mishards.query.holders import Holders
 from mishards.query.joining import Joiners
 from mishards.query.lookup import Lookup
 from mishards.query.options import RoutingOptions
+from mishards.query.part import Patience
 from mishards.query.prepare import Preparation
 from mishards.query.replicas import Record, Replicas
 from mishards.query.route import Routes
-from mishards.query.scatter import Patience
 from mishards.query.search import Searcher
 from mishards.query.slow import SlowSearches
 from mishards.query.snapshots import Snapshots
+from mishards.query.vigil import Vigil
 from mishards.query.warm import Warmer
 from mishards.query.warming import Warming
 from mishards.query.writer import WriterLeg
@@ -260,7 +261,7 @@ class Router:
 
 
 def _patience(options: RouterOptions) -> Patience:
-    return Patience(options.health.patience_ms / 1000, options.search.partial)
+    return Patience(Vigil(options.health.patience_ms / 1000), options.search.partial)
 
 
 def routing_for(options: RoutingOptions) -> Routing:

@@ -76,12 +76,15 @@ def serve(file: Path | None, **flags: object) -> Exit:
 
 
 async def _serve(router: Any, reread: Callable[[], None]) -> None:
+    from mishards.transport.loop import settle
+
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, reread)
     address = await router.start()
+    settle()
     stopped = loop.create_task(stopping.wait())
     ready = loop.create_task(router.ready())
     await asyncio.wait([stopped, ready], return_when=asyncio.FIRST_COMPLETED)

@@ -83,13 +83,13 @@ class Fleet:
     @property
     def membership(self) -> Membership:
         """Who does what now."""
-        self._follow_if_changed()
+        self.follow()
         return self._membership
 
     @property
     def drained(self) -> frozenset[str]:
         """Nodes to which nothing is sent, because an operator said so; draining until they are taken back."""
-        self._follow_if_changed()
+        self.follow()
         return self._drained
 
     def __iter__(self) -> Iterator[Node]:
@@ -160,7 +160,7 @@ class Fleet:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            self._follow_if_changed()
+            self.follow()
             self._ask_rivals()
             waiting = [node for node in self if node.present and not node.probing]
             now = self.looked_at = time.monotonic()
@@ -178,6 +178,7 @@ class Fleet:
             self._asked_at = now
             self.seek_leader(among_dead=False)
 
-    def _follow_if_changed(self) -> None:
+    def follow(self) -> None:
+        """Take notice of what has changed among the members."""
         if self._watch.members().version != self._membership.version or self._told_drained() != self._drained:
             self._follow()

@@ -26,7 +26,7 @@ from mishards.errors import (
     NodeTimeout,
     NodeUnavailable,
 )
-from mishards.transport.api import Channel, Metadata, Transport
+from mishards.transport.api import Channel, GiveUp, Metadata, Outcome, Transport, begin_on
 from mishards.wire.extensions import CAPABILITIES_COMMAND, ELECTION, LEADER_COMMAND
 from mishards.wire.protos import milvus_pb2
 
@@ -69,7 +69,7 @@ class Node:
         self._options = options
         self._on_change = on_change
         self._on_call = on_call
-        self._channel = transport.channel(record.address)
+        self._reach(record.address)
         self._probe: asyncio.Task[bool] | None = None
         self._retired: list[Channel] = []
 
@@ -99,10 +99,14 @@ class Node:
         moved = record.address != self.record.address
         if moved:
             self._retired.append(self._channel)
-            self._channel = self._transport.channel(record.address)
+            self._reach(record.address)
         if moved or (present and not self.present):
             self.health = Health()
         self.record, self.present = record, present
+
+    def _reach(self, address: str) -> None:
+        self._channel = self._transport.channel(address)
+        self._begin = begin_on(self._channel)
 
     async def call(self, method: str, request: bytes, *, deadline: Deadline, metadata: Metadata = ()) -> bytes:
         """Call the node as ``Channel.call`` does; a failure counts against its health, a reply is yet to be judged."""
@@ -110,23 +114,44 @@ class Node:
         self.outstanding += 1
         try:
             reply = await channel.call(method, request, deadline=deadline, metadata=metadata)
-        except NodeUnavailable as error:
-            self.errors["unavailable"] += 1
-            if channel is self._channel:
-                self.broke(str(error))
-            raise
-        except NodeFault as error:
-            self.faulted(str(error))
-            raise
         except NodeError as error:
-            self.errors[_KINDS.get(type(error), "other")] += 1
+            self.failed(error, channel)
             raise
         finally:
             self.outstanding -= 1
+        self.took(method, began)
+        return reply
+
+    def begin(
+        self, method: str, request: bytes, outcome: Outcome, *, deadline: Deadline, metadata: Metadata = ()
+    ) -> GiveUp | None:
+        """Call the node as ``BeginCall`` says, with the account of ``call``; None where only that can do it."""
+        if self._begin is None:
+            return None
+        begun = _Begun(self, self._channel, method, outcome)
+        given_up = self._begin(method, request, begun.ended, deadline=deadline, metadata=metadata)
+        if given_up is None:
+            return None
+        begun.given_up = given_up
+        self.outstanding += 1
+        return begun.give_up
+
+    def took(self, method: str, began: float) -> None:
+        """It has answered a call."""
         now = time.monotonic()
         self.latency.measured(now - began, now)
         self._on_call(self.record.name, method, now - began)
-        return reply
+
+    def failed(self, error: NodeError, channel: Channel) -> None:
+        """A call on one of its channels has failed."""
+        if isinstance(error, NodeUnavailable):
+            self.errors["unavailable"] += 1
+            if channel is self._channel:
+                self.broke(str(error))
+        elif isinstance(error, NodeFault):
+            self.faulted(str(error))
+        else:
+            self.errors[_KINDS.get(type(error), "other")] += 1
 
     def answered(self) -> None:
         """It answered as something sound answers."""
@@ -214,6 +239,33 @@ class Node:
             level = logging.WARNING if down else logging.INFO
             log.log(level, "node name=%s state=%s reason=%r", self.name, health.state.value, health.reason)
             self._on_change()
+
+
+class _Begun:
+    """A call without a task."""
+
+    __slots__ = ("_began", "_channel", "_method", "_node", "_outcome", "given_up")
+    given_up: GiveUp
+
+    def __init__(self, node: Node, channel: Channel, method: str, outcome: Outcome) -> None:
+        self._node = node
+        self._channel = channel
+        self._method = method
+        self._outcome = outcome
+        self._began = time.monotonic()
+
+    def ended(self, reply: bytes, error: MishardsError | None) -> None:
+        node = self._node
+        node.outstanding -= 1
+        if error is None:
+            node.took(self._method, self._began)
+        elif isinstance(error, NodeError):
+            node.failed(error, self._channel)
+        self._outcome(reply, error)
+
+    def give_up(self) -> None:
+        self._node.outstanding -= 1
+        self.given_up()
 
 
 def _capabilities(answer: str) -> frozenset[str]:

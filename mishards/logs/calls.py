@@ -63,12 +63,17 @@ class RequestIds:
 
     def assign(self, call: Call) -> str:
         """The id that the caller chose, or a new one; it goes on with the call's metadata and back with the reply."""
-        given = ""
-        for key, value in call.metadata:
-            if key == REQUEST_ID or (key == X_REQUEST_ID and not given):
+        if call.request_id:
+            return call.request_id
+        given, others = "", []
+        for entry in call.metadata:
+            key, value = entry
+            if key not in _KEYS:
+                others.append(entry)
+            elif key == REQUEST_ID or not given:
                 given = value
         request_id = given if given and _ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers):x}"
-        others = [entry for entry in call.metadata if entry[0] not in _KEYS]
+        call.request_id = request_id
         call.metadata = (*others, (REQUEST_ID, request_id))
         call.reply_metadata += ((REQUEST_ID, request_id), (X_REQUEST_ID, request_id))
         return request_id

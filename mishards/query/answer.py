@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import Node
-from mishards.errors import MalformedReply, NodeFault, NodeUnavailable
+from mishards.errors import MalformedReply, NodeFault
 from mishards.query.verdict import Verdict, judge
 from mishards.wire.replies import status_of
 from mishards.wire.results import encode_result
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One node's encoded reply for some segments."""
 
     node: str
@@ -60,20 +58,14 @@ class FaultyReply(NodeFault):
         self.reply = reply
 
 
-def reply_of(node: Node, call: asyncio.Task[bytes]) -> bytes:
-    """The reply of a call that has ended, judged; the node's health learns of it.
+def check_reply(node: Node, reply: bytes) -> None:
+    """Return where a reply is an answer; the node's health learns of it where it is none.
 
     Raises:
         StaleRoute, RefusedByNode, FaultyReply: by what the reply says.
-        NodeError: there is no reply.
+        NodeFault: it is no reply.
     """
     address = node.record.address
-    if call.cancelled():
-        raise NodeUnavailable(address, "it answers neither the search nor a probe")
-    failure = call.exception()
-    if failure is not None:
-        raise failure
-    reply = call.result()
     try:
         code, reason = status_of("SearchInFiles", reply)
     except MalformedReply as error:
@@ -87,33 +79,3 @@ def reply_of(node: Node, call: asyncio.Task[bytes]) -> bytes:
     if verdict is Verdict.FAULT:
         node.faulted(reason)
         raise FaultyReply(address, reason, reply)
-    node.answered()
-    return reply
-
-
-class LifeWatch:
-    """Probes a node that takes long to answer, and cancels the call when the node is dead."""
-
-    def __init__(self, node: Node, call: asyncio.Task[bytes], patience_s: float) -> None:
-        """Watch a call from now on; ``stop`` ends it."""
-        self._node = node
-        self._call = call
-        self._patience_s = patience_s
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(patience_s, self._ask)
-
-    def stop(self) -> None:
-        """The call has ended."""
-        self._timer.cancel()
-
-    def _ask(self) -> None:
-        self._node.probe().add_done_callback(self._told)
-
-    def _told(self, probe: asyncio.Task[bool]) -> None:
-        if self._call.done():
-            return
-        if probe.cancelled() or probe.result():
-            self._timer = self._loop.call_later(self._patience_s, self._ask)
-            return
-        self._node.broke("it answers neither a search nor a probe")
-        self._call.cancel()

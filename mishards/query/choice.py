@@ -14,15 +14,14 @@ from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import NoSearchNode
 from mishards.query.holders import Holders
+from mishards.query.part import Next
 from mishards.query.route import Group, Route
-from mishards.query.scatter import Next
+from mishards.query.share import Share
 from mishards.routing.api import Owner
 from mishards.routing.balance import Balancing, Load, Work
 from mishards.wire.extensions import STRICT_FILES
 
 _MOST_KEPT = 1024
-
-Parts = list[tuple[Node, tuple[Segment, ...]]]
 
 
 class Choice:
@@ -32,7 +31,7 @@ class Choice:
         self._fleet = fleet
         self._holders = holders
         self._balancing = balancing
-        self._kept: dict[Route, Parts] = {}
+        self._kept: dict[Route, list[Share]] = {}
         self._groups: dict[Route, list[Group]] = {}
         self._kept_at = (-1, -1)
 
@@ -44,21 +43,30 @@ class Choice:
         """Return when the choice may have become another, or at the deadline."""
         await self._fleet.wait_for_news(deadline)
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """Differs from what it was where the choice may have become another."""
+        self._fleet.follow()
+        return self._fleet.news, self._holders.version
+
+    def all_have(self, capabilities: frozenset[str]) -> bool:
+        """Has every node of the cluster said that it has these?"""
+        return all(capabilities <= node.capabilities for node in self._fleet)
+
     def is_lenient(self, name: str) -> bool:
         """Does a node pass over files that it does not know, instead of refusing them?"""
         node = self._fleet.get(name)
         return node is None or STRICT_FILES not in node.capabilities
 
-    def first(self, route: Route, avoid: frozenset[str] = frozenset()) -> Parts:
-        """Whom to ask first: one part a node, segments in the order of file ids.
+    def first(self, route: Route, avoid: frozenset[str] = frozenset()) -> list[Share]:
+        """Whom to ask first: one share a node, segments in the order of file ids.
 
         Nodes in ``avoid`` are asked only where nobody else is left.
 
         Raises:
             NoSearchNode: there is no node at all.
         """
-        self._fleet.membership  # noqa: B018 - takes notice of what changed
-        state = self._fleet.news, self._holders.version
+        state = self.state
         if self._kept_at != state or max(len(self._kept), len(self._groups)) > _MOST_KEPT:
             self._kept_at, self._kept, self._groups = state, {}, {}
         parts = self._kept.get(route) if not avoid else None
@@ -68,7 +76,11 @@ class Choice:
                 self._kept[route] = parts
         return parts
 
-    def _chosen(self, route: Route, avoid: frozenset[str]) -> tuple[Parts, bool]:
+    def fixed(self, route: Route) -> list[Share] | None:
+        """What ``first`` says of a route for as long as ``state`` is the same; None where it is balanced each time."""
+        return self._kept.get(route) if self._kept_at == self.state else None
+
+    def _chosen(self, route: Route, avoid: frozenset[str]) -> tuple[list[Share], bool]:
         """The parts, and whether there was anything to balance: if not, the next search gets the same."""
         wanted: dict[str, list[Segment]] = {}
         balanced, works = [], []
@@ -82,7 +94,7 @@ class Choice:
             loads = {name: self._load(name) for work in works for name in work.owners}
             for group, name in zip(balanced, self._balancing.choose(works, loads), strict=True):
                 wanted.setdefault(name, []).extend(group.segments)
-        parts = [(self._known(name), _in_order(segments)) for name, segments in sorted(wanted.items())]
+        parts = [Share.of(self._known(name), _in_order(segments)) for name, segments in sorted(wanted.items())]
         return parts, any(len(work.owners) > 1 for work in works)
 
     def following(self, route: Route, avoid: frozenset[str] = frozenset()) -> Next:
@@ -150,5 +162,5 @@ class Choice:
         return node
 
 
-def _in_order(segments: list[Segment]) -> tuple[Segment, ...]:
-    return tuple(sorted(segments, key=lambda segment: segment.file.id))
+def _in_order(segments: list[Segment]) -> list[Segment]:
+    return sorted(segments, key=lambda segment: segment.file.id)

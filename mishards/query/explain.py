@@ -67,10 +67,10 @@ class Explainer:
 
     def _asked(self, route: Route) -> dict[str, str]:
         try:
-            parts = self._choice.first(route)
+            shares = self._choice.first(route)
         except NoSearchNode:
             return {}
-        return {segment.segment_id: node.name for node, segments in parts for segment in segments}
+        return {segment.segment_id: share.node.name for share in shares for segment in share.segments}
 
     def status(self) -> dict[str, object]:
         """The nodes, their roles and health, and the age of the snapshot."""

@@ -78,7 +78,7 @@ class Preparation:
         notes.add(collection=envelope.collection_name, nq=envelope.nq, topk=envelope.topk, retries=0)
         check_collection_name(envelope.collection_name)
         check_topk(envelope.topk)
-        self._check_size(envelope)
+        self.check_size(envelope.nq, envelope.topk)
         for tag in envelope.partition_tags:
             check_partition_tag(tag)
         options = self._options
@@ -125,7 +125,7 @@ class Preparation:
         self, snapshot: Snapshot, envelope: SearchEnvelope, files: frozenset[int] | None, deadline: Deadline
     ) -> Wanted:
         params = _params(envelope, snapshot.collection(envelope.collection_name))
-        level, graceful = self._level(params)
+        level, graceful = self.level(params)
         spans.tag(consistency=level.value)
         if files is None and level is Consistency.STRONG and self.leg.has_growing(snapshot):
             return replace(self.routed(snapshot, envelope, files), level=level, growing=True)
@@ -134,24 +134,25 @@ class Preparation:
         if level is Consistency.STRONG or params.consistency_level or params.graceful_time_ms is not None:
             snapshot = await self._snapshots.at(level, graceful, deadline)
         wanted = self.routed(snapshot, envelope, files)
-        if files is None and level is Consistency.SESSION and self._has_unflushed(wanted):
+        if files is None and level is Consistency.SESSION and self.has_unflushed(wanted):
             return replace(wanted, level=level, growing=True)
         return wanted
 
-    def _has_unflushed(self, wanted: Wanted) -> bool:
+    def has_unflushed(self, wanted: Wanted) -> bool:
+        """May there be rows that were written through this router and are in no segment of the search?"""
         name = wanted.envelope.collection_name
         return self._snapshots.unflushed.mark(name, wanted.position) is not None and self.leg.has_growing(
             wanted.snapshot
         )
 
-    def _check_size(self, envelope: SearchEnvelope) -> None:
-        asked, limit = envelope.nq * envelope.topk, self._options.max_results
-        if limit and asked > limit:
-            raise Overloaded(
-                f"{envelope.nq} query vectors x topk {envelope.topk} ask for {asked} results, the limit is {limit}"
-            )
+    def check_size(self, nq: int, topk: int) -> None:
+        """Raise Overloaded where a search asks for more results than are allowed."""
+        limit = self._options.max_results
+        if limit and nq * topk > limit:
+            raise Overloaded(f"{nq} query vectors x topk {topk} ask for {nq * topk} results, the limit is {limit}")
 
-    def _level(self, params: SearchParams) -> tuple[Consistency, int]:
+    def level(self, params: SearchParams) -> tuple[Consistency, int]:
+        """The consistency level of a search, and how many milliseconds old its snapshot may be."""
         level, graceful = params.consistency_level, params.graceful_time_ms
         return (
             Consistency(level.lower()) if level else self._options.consistency,

@@ -44,7 +44,7 @@ class Reloads:
         confirmed = self._confirmed.get(node.name, {})
         return [s for s in segments if has_deletes(collection, s) and confirmed.get(s.file.id, -1) < s.version]
 
-    async def ensure(self, node: Node, collection: Collection, segments: Sequence[Segment], deadline: Deadline) -> None:
+    async def ensure(self, collection: Collection, deadline: Deadline, node: Node, segments: Sequence[Segment]) -> None:
         """Return once a node serves these segments without the rows deleted so far.
 
         Raises:

@@ -12,165 +12,146 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import Node
-from mishards.deadline import Deadline
 from mishards.errors import NodeError, NodeRejected, NodeTimeout
-from mishards.query.answer import Answer, LifeWatch, StaleRoute, reply_of, unanswered
+from mishards.query.answer import Answer, StaleRoute, check_reply, unanswered
 from mishards.query.asked import Asked
 from mishards.query.hedge import Hedging
+from mishards.query.part import Candidates, Ended, Next, Part, Patience, Request
+from mishards.query.share import Share
 from mishards.tracing import spans
-from mishards.transport.api import Metadata, NodeCall
+from mishards.transport.api import GiveUp, Metadata
 from mishards.wire.extensions import REVISION, REVISION_KEY
-from mishards.wire.search import search_in_files
+from mishards.wire.replies import is_success
 
 log = logging.getLogger(__name__)
-
-Next = Callable[[Segment, tuple[str, ...]], "Node | None"]
-"""The node to ask for a segment, given the names of those already tried; None when there is no other."""
-
-
-Ready = Callable[[Node, Sequence[Segment]], Awaitable[None]]
-"""Returns once a node may be asked for these segments; raises NodeError when it may not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What every node is asked: the client's own encoded ``SearchParam``, under one deadline."""
-
-    param: bytes
-    deadline: Deadline
-    metadata: Metadata
-    revision: int
-    """Of the snapshot that names the segments."""
-    ready: Ready
-    node_calls: list[NodeCall] = field(default_factory=list)
-    """Gets every call of a node when it ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Whom to ask when a node fails, and when it takes long: any, and only those that hold the segment."""
-
-    following: Next
-    replica: Next
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """Segments asked of one node, the nodes asked so far, and the race with its hedges, if there are any."""
-
-    segments: tuple[Segment, ...]
-    tried: tuple[str, ...] = ()
-    rival: Part | None = None
-    """The part that this one is a piece of and was asked besides."""
-    hedges: list[Part] = field(default_factory=list)
-    collected: list[Answer] = field(default_factory=list)
-    """What the hedges have answered."""
-    failure: NodeError | None = None
-    settled: bool = False
-    call: asyncio.Task[bytes] | None = None
-    asked: Asked | None = None
-    timer: asyncio.TimerHandle | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How a search puts up with nodes that do not answer."""
-
-    probe_after_s: float
-    """How long a node may take before it is probed for life."""
-    partial: bool = False
-    """Go on without what nobody answers, instead of failing."""
 
 
 class Scatter:
     """One fan-out. Counts its calls: all ``attempts``, and of them those that ``failovers`` and ``hedges`` made."""
 
-    def __init__(self, request: Request, candidates: Candidates, hedging: Hedging, patience: Patience) -> None:
+    def __init__(
+        self, request: Request, candidates: Candidates, hedging: Hedging, patience: Patience, ended: Ended
+    ) -> None:
+        """``ended`` is told what came of it, unless it is given up: answers that cover every segment once, or an error.
+
+        * StaleRoute: a node does not have a file it was asked for.
+        * RefusedByNode: a node found fault with the request.
+        * NodeError: the last failure for some segment, when nobody is left to ask.
+        """
         self._request = request
         self._candidates = candidates
         self._hedging = hedging
         self._patience = patience
+        self._ended: Ended | None = ended
         self._answers: list[Answer] = []
-        self._parts: set[Part] = set()
+        self._parts: list[Part] = []
         self._open = 0
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._fenced: Metadata | None = None
         self.attempts = self.failovers = self.hedges = 0
 
-    async def run(self, parts: Sequence[tuple[Node, tuple[Segment, ...]]]) -> list[Answer]:
-        """Ask, and return the answers, which cover every segment once.
-
-        Raises:
-            StaleRoute: a node does not have a file it was asked for.
-            RefusedByNode: a node found fault with the request.
-            NodeError: the last failure for some segment, when nobody is left to ask.
-            DeadlineExceeded: time ran out.
-        """
+    def begin(self, shares: Sequence[Share]) -> None:
+        """Ask for one share at least; the end is told later. Raises DeadlineExceeded where no time is left."""
         self._request.deadline.check("the search was sent to nodes")
-        self._open = len(parts)
-        try:
-            for node, segments in parts:
+        self._open = len(shares)
+        for share in shares:
+            if self._hedging.enabled:
                 self._hedging.called()
-                self._ask(node, Part(segments))
-            await self._done
-        finally:
-            for part in list(self._parts):
+            self._ask(Part(self, share))
+
+    def give_up(self) -> None:
+        """Ask no more, and wait for nothing."""
+        self._ended = None
+        parts, self._parts = self._parts, []
+        for part in parts:
+            if not part.settled:
                 self._abandon(part)
-        return self._answers
 
-    def _ask(self, node: Node, part: Part) -> None:
-        loop = asyncio.get_running_loop()
+    def _end(self, answers: list[Answer], error: Exception | None) -> None:
+        ended = self._ended
+        if ended is not None:
+            self.give_up()
+            ended(answers, error)
+
+    # --- asking ---
+
+    def _ask(self, part: Part) -> None:
+        share, request = part.share, self._request
         self.attempts += 1
-        asked = part.asked = Asked(
-            node, part.segments, self._request.node_calls, self.attempts, hedge=part.rival is not None
+        asked = part.asked = Asked(share, request.node_calls, self.attempts, hedge=part.rival is not None)
+        self._parts.append(part)
+        if asked.span is None and REVISION in share.node.capabilities:
+            body, metadata = share.around(request.param), self._metadata
+            part.give_up = share.node.begin(
+                "SearchInFiles", body, part.replied, deadline=request.deadline, metadata=metadata
+            )
+        if part.give_up is None:
+            name = f"search-{share.node.name}"
+            call = asyncio.get_running_loop().create_task(self._call(share, asked), name=name)
+            call.add_done_callback(partial(_called, part))
+            part.give_up = cast("GiveUp", call.cancel)  # what it returns says nothing here
+        self._patience.vigil.begin(part)
+        if self._hedging.enabled and part.rival is None:
+            delay_s = self._hedging.delay_s()
+            if delay_s is not None:
+                part.timer = asyncio.get_running_loop().call_later(delay_s, self._hedge, part)
+
+    @property
+    def _metadata(self) -> Metadata:
+        """For nodes that know revisions."""
+        if self._fenced is None:
+            self._fenced = (*self._request.metadata, (REVISION_KEY, str(self._request.revision)))
+        return self._fenced
+
+    async def _call(self, share: Share, asked: Asked) -> bytes:
+        """Ask where that takes waiting, or a span goes with it."""
+        request, node = self._request, share.node
+        await request.ready(node, share.segments)
+        metadata = self._metadata if REVISION in node.capabilities else request.metadata
+        metadata = spans.injected(metadata, asked.span)
+        return await node.call(
+            "SearchInFiles", share.around(request.param), deadline=request.deadline, metadata=metadata
         )
-        part.call = loop.create_task(self._call(node, part.segments, asked), name=f"search-{node.name}")
-        part.tried += (node.name,)
-        self._parts.add(part)
-        watch = LifeWatch(node, part.call, self._patience.probe_after_s)
-        part.call.add_done_callback(partial(self._ended, node, part, watch, asked))
-        delay_s = self._hedging.delay_s() if part.rival is None else None
-        if delay_s is not None:
-            part.timer = loop.call_later(delay_s, self._hedge, part)
 
-    async def _call(self, node: Node, segments: tuple[Segment, ...], asked: Asked) -> bytes:
-        request = self._request
-        await request.ready(node, segments)
-        body = search_in_files([segment.file.id for segment in segments], request.param)
-        metadata = spans.injected(request.metadata, asked.span)
-        if REVISION in node.capabilities:
-            metadata = (*metadata, (REVISION_KEY, str(request.revision)))
-        return await node.call("SearchInFiles", body, deadline=request.deadline, metadata=metadata)
+    # --- what comes back ---
 
-    def _ended(self, node: Node, part: Part, watch: LifeWatch, asked: Asked, call: asyncio.Task[bytes]) -> None:
-        watch.stop()
-        self._parts.discard(part)
-        if part.settled or self._done.done():
-            if not call.cancelled():
-                call.exception()  # looked at, so that asyncio does not complain
-            asked.abandon()
+    def replied(self, part: Part, reply: bytes, error: BaseException | None) -> None:
+        """The call for a part has ended."""
+        if part.settled:
             return
+        part.give_up = None
+        self._patience.vigil.end(part)
         try:
-            try:
-                with asked:
-                    reply = reply_of(node, call)
-            except (NodeRejected, NodeTimeout):
-                raise
-            except NodeError as error:
-                self._failed(node, part, error)
-            else:
-                self._hedging.took(asked.seconds)
-                self._won(part, Answer(node.name, part.segments, reply))
+            self._judge(part, reply, error)
         except StaleRoute as stale:
             stale.answers = self._answers
-            self._done.set_exception(stale)
-        except Exception as error:  # noqa: BLE001 - a callback has no caller: whoever waits for the search gets it
-            self._done.set_exception(error)
+            self._end([], stale)
+        except Exception as failure:  # noqa: BLE001 - a callback has no caller: whoever waits for the search gets it
+            self._end([], failure)
+
+    def _judge(self, part: Part, reply: bytes, error: BaseException | None) -> None:
+        node, asked = part.share.node, part.asked
+        try:
+            if error is not None:
+                raise error
+            if not is_success(reply):
+                check_reply(node, reply)
+        except BaseException as failure:
+            asked.end(type(failure).__name__, failure)
+            if not isinstance(failure, NodeError) or isinstance(failure, NodeRejected | NodeTimeout):
+                raise
+            self._failed(part, failure)
+            return
+        asked.end("ok")
+        node.answered()
+        if self._hedging.enabled:
+            self._hedging.took(asked.seconds)
+        self._won(part, Answer(node.record.name, part.share.segments, reply))
 
     def _won(self, part: Part, answer: Answer) -> None:
         root = part.rival
@@ -183,67 +164,81 @@ class Scatter:
             self._settle(root, root.collected)
 
     def _settle(self, part: Part, answers: list[Answer]) -> None:
-        for racing in (part, *part.hedges):
-            self._abandon(racing)
+        self._abandon(part)
+        for hedge in part.hedges:
+            if not hedge.settled:
+                self._abandon(hedge)
         self._answers += answers
         self._open -= 1
-        if not self._open and not self._done.done():
-            self._done.set_result(None)
+        if not self._open:
+            self._end(self._answers, None)
 
     def _abandon(self, part: Part) -> None:
         part.settled = True
         if part.timer is not None:
             part.timer.cancel()
-        if part.call is not None:
-            part.call.cancel()
-        if part.asked is not None:
-            part.asked.abandon()
+        if part.give_up is not None:
+            self._patience.vigil.end(part)
+            part.give_up()
+            part.give_up = None
+            part.asked.end("abandoned")
+            if part.hedges:  # it lost to them: without it the percentile would be one of quick calls only
+                self._hedging.took(part.asked.seconds)
 
-    def _failed(self, node: Node, part: Part, error: NodeError) -> None:
+    def _failed(self, part: Part, error: NodeError) -> None:
         root = part.rival
         if root is None:
             part.failure = error
             if not part.hedges:
-                self._go_on(node, part, error)
+                self._go_on(part, error)
         else:
             for hedge in root.hedges:
-                self._abandon(hedge)
-            root.hedges, root.collected = [], []
+                if not hedge.settled:
+                    self._abandon(hedge)
+            root.hedges, root.collected = (), []
             root.tried += tuple(name for name in part.tried if name not in root.tried)
             if root.failure is not None:
-                self._go_on(node, root, root.failure)
+                self._go_on(root, root.failure)
 
-    def _go_on(self, node: Node, part: Part, error: NodeError) -> None:
+    def _go_on(self, part: Part, error: NodeError) -> None:
         """Ask the next candidates for what a node did not answer."""
-        pieces = self._pieces(part, self._candidates.following)
-        if pieces is None:
+        shares, share = _shares_of(part, self._candidates.following), part.share
+        if shares is None:
             if not self._patience.partial:
                 raise error
-            self._settle(part, [unanswered(part.segments)])
+            self._settle(part, [unanswered(share.segments)])
             return
-        names = ",".join(following.name for following, _ in pieces)
-        log.warning("failover from=%s to=%s segments=%d: %s", node.name, names, len(part.segments), error)
+        names = ",".join(following.node.name for following in shares)
+        log.warning("failover from=%s to=%s segments=%d: %s", share.node.name, names, len(share.segments), error)
         self._abandon(part)
-        self.failovers += len(pieces)
-        self._open += len(pieces) - 1
-        for following, segments in pieces:
-            self._ask(following, Part(segments, part.tried))
+        self.failovers += len(shares)
+        self._open += len(shares) - 1
+        for following in shares:
+            self._ask(Part(self, following, part.tried))
 
     def _hedge(self, part: Part) -> None:
         """Ask other replicas for a part that takes long, where every segment of it has one and the budget allows."""
-        pieces = None if part.settled else self._pieces(part, self._candidates.replica)
-        if not pieces or not self._hedging.spend():
+        shares = None if part.settled else _shares_of(part, self._candidates.replica)
+        if not shares or not self._hedging.spend(len(shares)):
             return
-        self.hedges += len(pieces)
-        part.hedges = [Part(segments, part.tried, rival=part) for _, segments in pieces]
-        for (node, _), hedge in zip(pieces, part.hedges, strict=True):
-            self._ask(node, hedge)
+        self.hedges += len(shares)
+        part.hedges = [Part(self, share, part.tried, rival=part) for share in shares]
+        for hedge in part.hedges:
+            self._ask(hedge)
 
-    def _pieces(self, part: Part, choose: Next) -> list[tuple[Node, tuple[Segment, ...]]] | None:
-        pieces: dict[str, tuple[Node, list[Segment]]] = {}
-        for segment in part.segments:
-            node = choose(segment, part.tried)
-            if node is None:
-                return None
-            pieces.setdefault(node.name, (node, []))[1].append(segment)
-        return [(node, tuple(segments)) for node, segments in pieces.values()]
+
+def _shares_of(part: Part, choose: Next) -> list[Share] | None:
+    """The part's segments by the nodes to ask now; None where one of them has none."""
+    found: dict[str, tuple[Node, list[Segment]]] = {}
+    for segment in part.share.segments:
+        node = choose(segment, part.tried)
+        if node is None:
+            return None
+        found.setdefault(node.name, (node, []))[1].append(segment)
+    return [Share.of(node, segments) for node, segments in found.values()]
+
+
+def _called(part: Part, call: asyncio.Task[bytes]) -> None:
+    if not call.cancelled():
+        error = call.exception()
+        part.replied(b"" if error else call.result(), error)

@@ -6,25 +6,32 @@ over every segment, or it fails.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Sequence
+from functools import partial
 
-from mishards.catalog.snapshot import Segment
-from mishards.cluster.node import Node, passed_on
+from mishards.catalog.snapshot import Snapshot
+from mishards.cluster.node import passed_on
 from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId, NodeFault, NodeUnavailable, NoSearchNode
 from mishards.logs import notes
 from mishards.query.answer import Answer, FaultyReply, RefusedByNode, StaleRoute, still_right
+from mishards.query.at_once import AtOnce
 from mishards.query.choice import Choice
 from mishards.query.growing import GrowingSearch
 from mishards.query.hedge import Hedging
 from mishards.query.options import SearchOptions
+from mishards.query.part import Candidates, Ended, Patience, Request, settling
+from mishards.query.plans import Plans
 from mishards.query.prepare import Preparation, Wanted
 from mishards.query.reload import Reloads
-from mishards.query.scatter import Candidates, Patience, Request, Scatter
+from mishards.query.scatter import Scatter
+from mishards.query.share import Share
 from mishards.query.snapshots import Snapshots
 from mishards.tracing import spans
-from mishards.transport.api import Call
+from mishards.transport.api import Call, GiveUp, Outcome
 from mishards.wire.merge import merge_results
 from mishards.wire.protos.milvus_pb2 import TopKQueryResult
 from mishards.wire.results import encode_result
@@ -59,6 +66,7 @@ class Searcher:
         self._options = options
         self._patience = patience
         self._growing = GrowingSearch(preparation, snapshots, preparation.leg, options)
+        self._plans = Plans(preparation, snapshots, choice)
 
     def reconfigure(self, options: SearchOptions, patience: Patience) -> None:
         """Go by other options from now on, and all parts of a search with it."""
@@ -66,6 +74,13 @@ class Searcher:
         for part in (self._preparation, self._snapshots, self._growing):
             part.reconfigure(options)
         self._hedging.reconfigure(options.hedge)
+        self._plans.clear()
+
+    def begin(self, call: Call, outcome: Outcome) -> GiveUp | None:
+        """Begin a ``Search`` for which everything is at hand; as ``Begin`` of the transport says."""
+        began = time.perf_counter()
+        found = self._plans.at_hand(call.request)
+        return None if found is None else AtOnce(self, self._plans, found, call, outcome).begin(began)
 
     async def search(self, call: Call) -> bytes:
         """The encoded reply to an encoded ``SearchParam``."""
@@ -79,41 +94,75 @@ class Searcher:
         return await self._reply(call, envelope.search, frozenset(map(int, envelope.file_ids)) or None)
 
     async def _reply(self, call: Call, envelope: SearchEnvelope, files: frozenset[int] | None) -> bytes:
-        deadline = call.deadline.earlier(self._options.deadline_ms / 1000)
+        deadline = self.deadline(call)
         with notes.stage("get_routing"):
             wanted = await self._preparation.prepared(envelope, files, deadline)
-        try:
-            wanted, answers = await self._complete(wanted, call, deadline)
-        except RefusedByNode as refusal:
-            return refusal.reply
-        except FaultyReply as fault:
-            return fault.reply
-        if not answers:
-            return encode_result(None)
-        replies = [answer.reply for answer in answers]
-        with notes.stage("do_merge"):
-            merged = merge_results(replies, envelope.topk, wanted.params.metric.larger_is_nearer)
-            spans.tag(replies=len(replies), bytes_in=sum(map(len, replies)), bytes_out=len(merged))
-        missing = sum(len(answer.segments) for answer in answers if not answer.node)
-        return _marked(call, merged, missing, len(wanted.route.segments)) if missing else merged
+        self._plans.keep(wanted)
+        return await self._answer(wanted, call, deadline, None)
 
-    async def _complete(self, wanted: Wanted, call: Call, deadline: Deadline) -> tuple[Wanted, list[Answer]]:
+    def deadline(self, call: Call) -> Deadline:
+        """When a search must have been answered."""
+        return call.deadline.earlier(self._options.deadline_ms / 1000)
+
+    async def go_on(self, wanted: Wanted, call: Call, deadline: Deadline, asked: Awaitable[list[Answer]]) -> bytes:
+        """The reply to a search whose nodes have been asked already, whatever came of it."""
+        notes.begin(call.notes)
+        return await self._answer(wanted, call, deadline, asked)
+
+    async def _answer(
+        self, wanted: Wanted, call: Call, deadline: Deadline, asked: Awaitable[list[Answer]] | None
+    ) -> bytes:
         async def segments(wanted: Wanted, answers: list[Answer]) -> tuple[Wanted, list[Answer]]:
             return await self._answered(wanted, answers, call, deadline)
 
-        if wanted.growing:
-            return await self._growing.answered(wanted, call, deadline, segments)
-        return await segments(wanted, [])
+        try:
+            if wanted.growing:
+                wanted, answers = await self._growing.answered(wanted, call, deadline, segments)
+            else:
+                wanted, answers = await self._answered(wanted, [], call, deadline, asked)
+        except (RefusedByNode, FaultyReply) as verdict:
+            return verdict.reply
+        with notes.stage("do_merge"):
+            merged = self.merged(wanted, call, answers)
+            spans.tag(replies=len(answers), bytes_in=sum(len(a.reply) for a in answers), bytes_out=len(merged))
+            return merged
+
+    def merged(self, wanted: Wanted, call: Call, answers: Sequence[Answer]) -> bytes:
+        """The reply that the answers come to. One of our own nodes alone has given it already.
+
+        Raises:
+            MalformedReply: an answer is none.
+            NoSearchNode: no segment was answered.
+        """
+        if not answers:
+            return encode_result(None)
+        if len(answers) == 1 and not self._choice.is_lenient(answers[0].node):
+            return answers[0].reply
+        replies = [answer.reply for answer in answers]
+        merged = merge_results(replies, wanted.envelope.topk, wanted.params.metric.larger_is_nearer)
+        missing = sum(len(answer.segments) for answer in answers if not answer.node)
+        return _marked(call, merged, missing, len(wanted.route.segments)) if missing else merged
 
     async def _answered(
-        self, wanted: Wanted, answers: list[Answer], call: Call, deadline: Deadline
+        self,
+        wanted: Wanted,
+        answers: list[Answer],
+        call: Call,
+        deadline: Deadline,
+        asked: Awaitable[list[Answer]] | None = None,
     ) -> tuple[Wanted, list[Answer]]:
-        """Answers that cover every segment once, the given ones among them, and the search as it was when they did."""
+        """Answers that cover every segment once, the given ones among them, and the search as it was when they did.
+
+        ``asked`` are those who have been asked already.
+        """
         waited_until = deadline.earlier(self._options.node_wait_ms / 1000)
         behind: list[str] = []
         while True:
+            envelope = wanted.envelope
+            request = self.request(envelope.raw, envelope.collection_name, wanted.snapshot, call, deadline)
+            now, asked = asked or self._asked(wanted, answers, request, behind), None
             try:
-                answers = [*answers, *await self._asked(wanted, answers, self._request(wanted, call, deadline), behind)]
+                answers = [*answers, *await now]
             except StaleRoute as found:
                 behind.append(found.node)
                 if len(behind) > _STALE_ROUNDS:
@@ -139,36 +188,43 @@ class Searcher:
         with notes.stage("get_routing"):
             return await self._preparation.anew(wanted, deadline)
 
-    def _request(self, wanted: Wanted, call: Call, deadline: Deadline) -> Request:
-        collection = wanted.snapshot.collection(wanted.envelope.collection_name)
+    def request(self, param: bytes, name: str, snapshot: Snapshot, call: Call, deadline: Deadline) -> Request:
+        """What nodes are asked for a call that searches a collection by an encoded ``SearchParam``."""
+        ready = partial(self._reloads.ensure, snapshot.collection(name), deadline)
+        return Request(param, deadline, passed_on(call.metadata), snapshot.revision, ready, call.node_calls)
 
-        async def ready(node: Node, segments: Sequence[Segment]) -> None:
-            await self._reloads.ensure(node, collection, segments, deadline)
-
-        revision, metadata = wanted.snapshot.revision, passed_on(call.metadata)
-        return Request(wanted.envelope.raw, deadline, metadata, revision, ready, call.node_calls)
+    def scatter(self, request: Request, candidates: Candidates, ended: Ended) -> Scatter:
+        """A fan-out that has not begun."""
+        return Scatter(request, candidates, self._hedging, self._patience, ended)
 
     async def _asked(
         self, wanted: Wanted, answers: Sequence[Answer], request: Request, behind: Sequence[str]
     ) -> list[Answer]:
         avoid = frozenset(behind[1:])  # the first may have been right: it was the snapshot that was old
         done = {segment.segment_id for answer in answers for segment in answer.segments}
-        parts = []
-        for node, segments in self._choice.first(wanted.route, avoid):
-            missing = tuple(s for s in segments if s.segment_id not in done) if done else segments
-            if missing:
-                parts.append((node, missing))
-        if not parts:
+        shares = self._choice.first(wanted.route, avoid)
+        if done:
+            left = [(share.node, [s for s in share.segments if s.segment_id not in done]) for share in shares]
+            shares = [Share.of(node, missing) for node, missing in left if missing]
+        if not shares:
             return []
+        waiting: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         candidates = Candidates(self._choice.following(wanted.route, avoid), self._choice.replica(wanted.route))
-        scatter = Scatter(request, candidates, self._hedging, self._patience)
+        scatter = self.scatter(request, candidates, settling(waiting))
         try:
             with notes.stage("do_search"):
-                spans.tag(nodes=len(parts), stale=len(behind))
-                return await scatter.run(parts)
+                spans.tag(nodes=len(shares), stale=len(behind))
+                scatter.begin(shares)
+                return await waiting
         finally:
-            notes.add(nodes=len(parts))
+            scatter.give_up()
+            notes.add(nodes=len(shares))
             notes.count(attempts=scatter.attempts, failovers=scatter.failovers, hedges=scatter.hedges)
+
+    def is_outdated(self, version: int) -> bool:
+        """Has the catalog changed since this version, so that the answers of a search must be looked at?"""
+        current = self._snapshots.current
+        return current is None or current.version != version
 
     async def _outdated(self, wanted: Wanted, answers: Sequence[Answer], deadline: Deadline) -> bool:
         """May a node have passed over a file without a word, because it vanished since the snapshot?

@@ -51,15 +51,24 @@ class Snapshots:
         """
         if level is Consistency.STRONG:
             return await self._read(time.monotonic(), deadline)
-        not_before = float("-inf")
-        if level is not Consistency.EVENTUALLY:
-            not_before = time.monotonic() - graceful_ms / 1000
-        if level is Consistency.SESSION:
-            not_before = max(not_before, self._wrote_at)
+        not_before = self._not_before(level, graceful_ms)
         current = self._cache.current
         if current is not None and current.taken_at >= not_before:
             return current
         return await self.newer(not_before, deadline)
+
+    def at_hand(self, level: Consistency, graceful_ms: int) -> Snapshot | None:
+        """The last good snapshot, if it satisfies the level; never for strong consistency."""
+        current = self._cache.current
+        if current is None or level is Consistency.STRONG or current.taken_at < self._not_before(level, graceful_ms):
+            return None
+        return current
+
+    def _not_before(self, level: Consistency, graceful_ms: int) -> float:
+        if level is Consistency.EVENTUALLY:
+            return float("-inf")
+        graceful = time.monotonic() - graceful_ms / 1000
+        return max(graceful, self._wrote_at) if level is Consistency.SESSION else graceful
 
     async def fresh(self, deadline: Deadline) -> Snapshot:
         """A snapshot whose read begins now; the last good one where the database is away."""

@@ -53,12 +53,25 @@ class Admission:
     @contextmanager
     def admitted(self, kind: CallClass) -> Iterator[None]:
         """Count a call for as long as it runs. Raises Overloaded when there are too many."""
-        limit = self._limits[kind]
-        if limit and self.under_way[kind] >= limit:
-            self.refused[kind] += 1
-            raise Overloaded(f"{limit} calls of class {kind.value} are under way, which is the limit; try again later")
-        self.under_way[kind] += 1
+        self.enter(kind)
         try:
             yield
         finally:
-            self.under_way[kind] -= 1
+            self.leave(kind)
+
+    def has_room(self, kind: CallClass) -> bool:
+        """May one more call be served?"""
+        limit = self._limits[kind]
+        return not limit or self.under_way[kind] < limit
+
+    def enter(self, kind: CallClass) -> None:
+        """Count a call until it leaves. Raises Overloaded when there are too many."""
+        if not self.has_room(kind):
+            self.refused[kind] += 1
+            limit = self._limits[kind]
+            raise Overloaded(f"{limit} calls of class {kind.value} are under way, which is the limit; try again later")
+        self.under_way[kind] += 1
+
+    def leave(self, kind: CallClass) -> None:
+        """A call has ended."""
+        self.under_way[kind] -= 1

@@ -48,7 +48,7 @@ class Parts:
 def entries(parts: Parts) -> dict[str, Entry]:
     """Every method that the router serves."""
     table = {
-        "Search": Entry(parts.searcher.search, CallClass.SEARCH),
+        "Search": Entry(parts.searcher.search, CallClass.SEARCH, parts.searcher.begin),
         "SearchInFiles": Entry(parts.searcher.search_in_files, CallClass.SEARCH),
     }
     for method, answer in ANSWERS.items():

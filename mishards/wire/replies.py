@@ -70,6 +70,11 @@ def error_reply(method: str, error: MishardsError) -> bytes:
     return status if METHODS[method].replies_status else _STATUS_TAG + varint_bytes(len(status)) + status
 
 
+def is_success(reply: bytes) -> bool:
+    """Does a reply that holds a status say success, in the bytes that encoders write? Else see ``status_of``."""
+    return reply.startswith(OK_FIELD) and not reply.startswith(_STATUS_TAG, len(OK_FIELD))
+
+
 def status_of(method: str, reply: bytes) -> tuple[Code | int, str]:
     """Read code and reason of an encoded reply without parsing the rest of it.
 
@@ -79,7 +84,7 @@ def status_of(method: str, reply: bytes) -> tuple[Code | int, str]:
     Raises:
         MalformedReply: the bytes up to there are no protobuf message.
     """
-    if reply.startswith(OK_FIELD) and not reply.startswith(_STATUS_TAG, len(OK_FIELD)):
+    if is_success(reply):
         return Code.SUCCESS, SUCCESS_REASON
     try:
         status = Status.FromString(reply if METHODS[method].replies_status else _status_bytes(reply))

@@ -16,7 +16,10 @@ from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import DeadlineExceeded, NodeError, NodeUnavailable
 from mishards.query.hedge import HedgeOptions, Hedging
-from mishards.query.scatter import Candidates, Patience, Request, Scatter
+from mishards.query.part import Candidates, Patience, Request, settling
+from mishards.query.scatter import Scatter
+from mishards.query.share import Share
+from mishards.query.vigil import Vigil
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.results import encode_result
 
@@ -36,7 +39,7 @@ class ScriptedNode:
 
     def __init__(self, name: str, script: list[str]) -> None:
         self.name, self._script = name, list(script)
-        self.record = SimpleNamespace(address=f"{name}:1")
+        self.record = SimpleNamespace(name=name, address=f"{name}:1")
         self.asked: list[list[str]] = []
         self.under_way = 0
 
@@ -69,6 +72,7 @@ def hedging(enabled: bool) -> Hedging:
     made = Hedging(HedgeOptions(enabled=enabled, budget=1.0, min_delay_ms=1))
     for _ in range(40):
         made.took(0.001)
+        made.called()
     return made
 
 
@@ -88,12 +92,14 @@ async def scattered(
     parts: dict[str, list[Segment]] = {}
     for number, names in placement.items():
         parts.setdefault(names[0], []).append(segment(number))
-    scatter = Scatter(Request(b"", Deadline.after(30), (), 1, at_once), candidates, hedging(enabled), Patience(30))
+    waiting: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+    request = Request(b"", Deadline.after(30), (), 1, at_once)
+    scatter = Scatter(request, candidates, hedging(enabled), Patience(Vigil(30)), settling(waiting))
+    scatter.begin([Share.of(cast("Node", nodes[name]), found) for name, found in parts.items()])
     try:
-        answers = await scatter.run([(cast("Node", nodes[name]), tuple(found)) for name, found in parts.items()])
+        return scatter, await waiting, nodes
     except NodeError as error:
         return scatter, error, nodes
-    return scatter, answers, nodes
 
 
 SCRIPTS = st.fixed_dictionaries(
@@ -143,6 +149,15 @@ async def test_a_hedge_asks_the_other_replicas_and_the_first_to_answer_wins() ->
     assert nodes["d"].asked == []
 
 
+async def test_a_call_that_lost_to_its_hedge_is_remembered_as_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    took: list[float] = []
+    monkeypatch.setattr(Hedging, "took", lambda _, seconds: took.append(seconds))
+    monkeypatch.setattr(Hedging, "delay_s", lambda _: 0.001)
+    scripts = {"a": ["slow"], "b": ["ok"], "c": ["ok"], "d": ["ok"]}
+    await scattered(scripts, {1: "abcd"}, enabled=True)
+    assert len(took) == 40 + 2
+
+
 async def test_a_hedge_that_fails_leaves_the_first_call_to_answer() -> None:
     scripts = {"a": ["slow"], "b": ["dead"], "c": ["ok"], "d": ["ok"]}
     _, answers, _ = await scattered(scripts, {1: "abcd", 2: "acbd"}, enabled=True)
@@ -151,8 +166,7 @@ async def test_a_hedge_that_fails_leaves_the_first_call_to_answer() -> None:
 
 
 async def test_without_time_nothing_is_sent() -> None:
-    scatter = Scatter(
-        Request(b"", Deadline(0.0), (), 1, at_once), cast("Candidates", None), hedging(enabled=False), Patience(1)
-    )
+    request = Request(b"", Deadline(0.0), (), 1, at_once)
+    scatter = Scatter(request, cast("Candidates", None), hedging(enabled=False), Patience(Vigil(1)), lambda *_: None)
     with pytest.raises(DeadlineExceeded):
-        await scatter.run([])
+        scatter.begin([])

@@ -95,7 +95,7 @@ async def test_every_setting_that_reloads_reaches_the_part_that_goes_by_it() -> 
         parts = (searcher, searcher._preparation, searcher._snapshots, searcher._growing)
         assert all(part._options is changed.search for part in parts)
         assert searcher._hedging._options is changed.search.hedge
-        assert (searcher._patience.probe_after_s, router._lookup._deadline_ms) == (7.0, 7_000)
+        assert (searcher._patience.vigil.patience_s, router._lookup._deadline_ms) == (7.0, 7_000)
         assert all(judge._options is changed.health for judge in (router.fleet, *router.fleet))
         assert router.forwarder._options is changed.write
         assert (router._admission._limits[CallClass.WRITE], router._admission._limits[CallClass.INFO]) == (7, 7)

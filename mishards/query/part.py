@@ -1,0 +1,131 @@
+"""What a fan-out is made of: what all nodes are asked, whom else to ask, and the segments asked of one node.
+
+Belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mishards.catalog.snapshot import Segment
+from mishards.cluster.node import Node
+from mishards.deadline import Deadline
+from mishards.errors import NodeError, NodeUnavailable
+from mishards.query.answer import Answer
+from mishards.query.asked import Asked
+from mishards.query.share import Share
+from mishards.query.vigil import Vigil
+from mishards.transport.api import GiveUp, Metadata, NodeCall
+
+if TYPE_CHECKING:
+    from mishards.query.scatter import Scatter
+
+Next = Callable[[Segment, tuple[str, ...]], "Node | None"]
+"""The node to ask for a segment, given the names of those already tried; None when there is no other."""
+
+
+Ready = Callable[[Node, Sequence[Segment]], Awaitable[None]]
+"""Returns once a node may be asked for these segments; raises NodeError when it may not."""
+
+
+Ended = Callable[[list[Answer], Exception | None], None]
+"""Told of the end of a fan-out: its answers, or why there are none."""
+
+
+def settling(waiting: asyncio.Future[list[Answer]]) -> Ended:
+    """The end of a fan-out that settles a future, unless nobody waits for that any more."""
+
+    def settle(answers: list[Answer], error: Exception | None) -> None:
+        if waiting.done():
+            return
+        if error is None:
+            waiting.set_result(answers)
+        else:
+            waiting.set_exception(error)
+
+    return settle
+
+
+@dataclass(slots=True, eq=False)  # not frozen: one is made for each search, and that takes three times as long
+class Request:
+    """What every node is asked: the client's own encoded ``SearchParam``, under one deadline."""
+
+    param: bytes
+    deadline: Deadline
+    metadata: Metadata
+    revision: int
+    """Of the snapshot that names the segments."""
+    ready: Ready
+    node_calls: list[NodeCall] = field(default_factory=list)
+    """Gets every call of a node when it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Whom to ask when a node fails, and when it takes long: any, and only those that hold the segment."""
+
+    following: Next
+    replica: Next
+
+
+class Part:
+    """Segments asked of one node, the nodes asked so far, and the race with its hedges, if there are any."""
+
+    __slots__ = (
+        "asked",
+        "collected",
+        "failure",
+        "give_up",
+        "hedges",
+        "rival",
+        "scatter",
+        "settled",
+        "share",
+        "timer",
+        "tried",
+    )
+    asked: Asked
+
+    def __init__(self, scatter: Scatter, share: Share, tried: tuple[str, ...] = (), rival: Part | None = None) -> None:
+        """``rival`` is the part that this one is a piece of and is asked besides."""
+        self.scatter = scatter
+        self.share = share
+        self.tried = (*tried, share.node.record.name)
+        self.rival = rival
+        self.hedges: Sequence[Part] = ()
+        self.collected: list[Answer] = []
+        """What the hedges have answered."""
+        self.failure: NodeError | None = None
+        self.settled = False
+        self.give_up: GiveUp | None = None
+        """Ends the call; None when it has ended."""
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def node(self) -> Node:
+        """Who is asked."""
+        return self.share.node
+
+    def replied(self, reply: bytes, error: BaseException | None) -> None:
+        """The call has ended."""
+        self.scatter.replied(self, reply, error)
+
+    def found_dead(self) -> None:
+        """The node does not even answer a probe."""
+        if self.give_up is not None:
+            self.give_up()
+        address = self.share.node.record.address
+        self.replied(b"", NodeUnavailable(address, "it answers neither the search nor a probe"))
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How a search puts up with nodes that do not answer."""
+
+    vigil: Vigil
+    """Over the nodes that are waited for."""
+    partial: bool = False
+    """Go on without what nobody answers, instead of failing."""
