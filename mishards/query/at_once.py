@@ -11,19 +11,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
 
+from mishards.catalog.snapshot import Snapshot
+from mishards.deadline import Deadline
 from mishards.errors import MishardsError
 from mishards.query.answer import Answer, FaultyReply, RefusedByNode
-from mishards.query.part import settling
+from mishards.query.part import Candidates, Ended, Request, settling
 from mishards.query.plans import AtHand, Plans
+from mishards.query.prepare import Wanted
+from mishards.query.scatter import Scatter
 from mishards.transport.api import Call, GiveUp, Outcome
 
-if TYPE_CHECKING:
-    from mishards.query.search import Searcher
-
 log = logging.getLogger(__name__)
+
+
+class Searching(Protocol):
+    """What a search is done with, on this way as on the usual one."""
+
+    def deadline(self, call: Call) -> Deadline:
+        """When a search must have been answered."""
+        ...
+
+    def request(self, param: bytes, name: str, snapshot: Snapshot, call: Call, deadline: Deadline) -> Request:
+        """What nodes are asked."""
+        ...
+
+    def scatter(self, request: Request, candidates: Candidates, ended: Ended) -> Scatter:
+        """A fan-out that has not begun."""
+        ...
+
+    def is_outdated(self, version: int) -> bool:
+        """Must the answers of a search on this version of the catalog be looked at?"""
+        ...
+
+    def merged(self, wanted: Wanted, call: Call, answers: Sequence[Answer]) -> bytes:
+        """The reply that the answers come to. Raises MishardsError."""
+        ...
+
+    async def go_on(self, wanted: Wanted, call: Call, deadline: Deadline, asked: Awaitable[list[Answer]]) -> bytes:
+        """The reply to a search whose nodes have been asked already, whatever came of it. Raises MishardsError."""
+        ...
 
 
 class AtOnce:
@@ -42,7 +71,7 @@ class AtOnce:
         "_task",
     )
 
-    def __init__(self, searcher: Searcher, plans: Plans, found: AtHand, call: Call, outcome: Outcome) -> None:
+    def __init__(self, searcher: Searching, plans: Plans, found: AtHand, call: Call, outcome: Outcome) -> None:
         self._searcher = searcher
         self._plans = plans
         self._found = found

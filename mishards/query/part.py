@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import Node
@@ -19,9 +19,6 @@ from mishards.query.asked import Asked
 from mishards.query.share import Share
 from mishards.query.vigil import Vigil
 from mishards.transport.api import GiveUp, Metadata, NodeCall
-
-if TYPE_CHECKING:
-    from mishards.query.scatter import Scatter
 
 Next = Callable[[Segment, tuple[str, ...]], "Node | None"]
 """The node to ask for a segment, given the names of those already tried; None when there is no other."""
@@ -71,6 +68,14 @@ class Candidates:
     replica: Next
 
 
+class Whole(Protocol):
+    """What a part belongs to."""
+
+    def replied(self, part: Part, reply: bytes, error: BaseException | None) -> None:
+        """The call for a part has ended."""
+        ...
+
+
 class Part:
     """Segments asked of one node, the nodes asked so far, and the race with its hedges, if there are any."""
 
@@ -81,17 +86,17 @@ class Part:
         "give_up",
         "hedges",
         "rival",
-        "scatter",
         "settled",
         "share",
         "timer",
         "tried",
+        "whole",
     )
     asked: Asked
 
-    def __init__(self, scatter: Scatter, share: Share, tried: tuple[str, ...] = (), rival: Part | None = None) -> None:
+    def __init__(self, whole: Whole, share: Share, tried: tuple[str, ...] = (), rival: Part | None = None) -> None:
         """``rival`` is the part that this one is a piece of and is asked besides."""
-        self.scatter = scatter
+        self.whole = whole
         self.share = share
         self.tried = (*tried, share.node.record.name)
         self.rival = rival
@@ -111,7 +116,7 @@ class Part:
 
     def replied(self, reply: bytes, error: BaseException | None) -> None:
         """The call has ended."""
-        self.scatter.replied(self, reply, error)
+        self.whole.replied(self, reply, error)
 
     def found_dead(self) -> None:
         """The node does not even answer a probe."""
