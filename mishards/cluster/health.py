@@ -36,7 +36,10 @@ class HealthOptions:
     retry_max_ms: int = field(default=5_000, metadata=about("longest such pause", minimum=1))
     slow_start_ms: int = field(default=3_000, metadata=about("time to full load after coming back", minimum=0))
     patience_ms: int = field(
-        default=1_000, metadata=about("wait for a call's answer before the node is probed for life", minimum=1)
+        default=1_000,
+        metadata=about(
+            "wait for a search's answer before its node is probed, and others asked besides if it lives", minimum=1
+        ),
     )
 
 

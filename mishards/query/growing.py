@@ -141,7 +141,7 @@ class GrowingSearch:
     ) -> tuple[Wanted, list[Answer]]:
         """The search over segments alone, once everything that was acknowledged before is in them."""
         notes.count(flushes=1)
-        with _of_the_writer():
+        with _of_the_writer(), notes.stage("flush"):
             await self._leg.flush([wanted.envelope.collection_name], deadline)
             snapshot = await self._snapshots.at(Consistency.STRONG, 0, deadline)
         wanted = self._preparation.renewed(wanted, snapshot)

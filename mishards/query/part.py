@@ -75,6 +75,10 @@ class Whole(Protocol):
         """The call for a part has ended."""
         ...
 
+    def late(self, part: Part) -> None:
+        """The node of a part has not answered for long, and lives."""
+        ...
+
 
 class Part:
     """Segments asked of one node, the nodes asked so far, and the race with its hedges, if there are any."""
@@ -117,6 +121,10 @@ class Part:
     def replied(self, reply: bytes, error: BaseException | None) -> None:
         """The call has ended."""
         self.whole.replied(self, reply, error)
+
+    def found_alive(self) -> None:
+        """The node lives, and has not answered for long."""
+        self.whole.late(self)
 
     def found_dead(self) -> None:
         """The node does not even answer a probe."""

@@ -60,8 +60,7 @@ class Scatter:
         self._request.deadline.check("the search was sent to nodes")
         self._open = len(shares)
         for share in shares:
-            if self._hedging.enabled:
-                self._hedging.called()
+            self._hedging.called()
             self._ask(Part(self, share))
 
     def give_up(self) -> None:
@@ -99,7 +98,7 @@ class Scatter:
         if self._hedging.enabled and part.rival is None:
             delay_s = self._hedging.delay_s()
             if delay_s is not None:
-                part.timer = asyncio.get_running_loop().call_later(delay_s, self._hedge, part)
+                part.timer = asyncio.get_running_loop().call_later(delay_s, self._hedge, part, self._candidates.replica)
 
     @property
     def _metadata(self) -> Metadata:
@@ -216,9 +215,14 @@ class Scatter:
         for following in shares:
             self._ask(Part(self, following, part.tried))
 
-    def _hedge(self, part: Part) -> None:
-        """Ask other replicas for a part that takes long, where every segment of it has one and the budget allows."""
-        shares = None if part.settled else _shares_of(part, self._candidates.replica)
+    def late(self, part: Part) -> None:
+        """Ask others besides a node that lives but does not answer: what it waits for may not come, as a hung disk."""
+        if part.rival is None and not part.hedges:
+            self._hedge(part, self._candidates.following)
+
+    def _hedge(self, part: Part, choose: Next) -> None:
+        """Ask others for a part that takes long, where every segment of it has one and the budget allows."""
+        shares = None if part.settled else _shares_of(part, choose)
         if not shares or not self._hedging.spend(len(shares)):
             return
         self.hedges += len(shares)

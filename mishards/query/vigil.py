@@ -1,4 +1,4 @@
-"""Over the nodes that searches wait for: one that takes long is probed, and who waits for it learns when it is dead.
+"""Over the nodes that searches wait for: one that takes long is probed, and who waits for it learns whether it lives.
 
 Belongs to the event loop. One timer serves all.
 """
@@ -22,6 +22,10 @@ class Waiting(Protocol):
 
     def found_dead(self) -> None:
         """The node answers neither the call nor a probe; it is waited for no more."""
+        ...
+
+    def found_alive(self) -> None:
+        """The node answers a probe, and not the call yet; it is waited for on."""
         ...
 
 
@@ -64,6 +68,7 @@ class Vigil:
         self._probed.remove(waiting)
         if probe.cancelled() or probe.result():
             self.begin(waiting)
+            waiting.found_alive()
             return
         waiting.node.broke("it answers neither a search nor a probe")
         waiting.found_dead()

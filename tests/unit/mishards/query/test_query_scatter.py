@@ -33,7 +33,7 @@ def segment(number: int) -> Segment:
 
 
 class ScriptedNode:
-    """Answers each call by the next word of its script: ``ok``, ``slow`` or ``dead``; then always the last."""
+    """Answers each call by the next word of its script, ``ok``, ``slow``, ``hung`` or ``dead``; then by the last."""
 
     capabilities: frozenset[str] = frozenset()
 
@@ -48,6 +48,8 @@ class ScriptedNode:
         word = self._script.pop(0) if len(self._script) > 1 else self._script[0]
         self.under_way += 1
         try:
+            if word == "hung":
+                await asyncio.Event().wait()
             if word == "slow":
                 await asyncio.sleep(0.02)
             if word == "dead":
@@ -56,6 +58,10 @@ class ScriptedNode:
         finally:
             self.under_way -= 1
         return OK
+
+    def probe(self) -> asyncio.Task[bool]:
+        """It lives."""
+        return asyncio.get_running_loop().create_task(asyncio.sleep(0, result=True))
 
     def answered(self) -> None:
         """Counts nothing here."""
@@ -77,7 +83,7 @@ def hedging(enabled: bool) -> Hedging:
 
 
 async def scattered(
-    scripts: dict[str, list[str]], placement: dict[int, str], enabled: bool
+    scripts: dict[str, list[str]], placement: dict[int, str], enabled: bool, patience_s: float = 30
 ) -> tuple[Scatter, list[Any] | NodeError, dict[str, ScriptedNode]]:
     """Run a scatter over segments with these candidates, each first asked of its first; two replicas each."""
     nodes = {name: ScriptedNode(name, script) for name, script in scripts.items()}
@@ -94,7 +100,7 @@ async def scattered(
         parts.setdefault(names[0], []).append(segment(number))
     waiting: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
     request = Request(b"", Deadline.after(30), (), 1, at_once)
-    scatter = Scatter(request, candidates, hedging(enabled), Patience(Vigil(30)), settling(waiting))
+    scatter = Scatter(request, candidates, hedging(enabled), Patience(Vigil(patience_s)), settling(waiting))
     scatter.begin([Share.of(cast("Node", nodes[name]), found) for name, found in parts.items()])
     try:
         return scatter, await waiting, nodes
@@ -156,6 +162,14 @@ async def test_a_call_that_lost_to_its_hedge_is_remembered_as_slow(monkeypatch: 
     scripts = {"a": ["slow"], "b": ["ok"], "c": ["ok"], "d": ["ok"]}
     await scattered(scripts, {1: "abcd"}, enabled=True)
     assert len(took) == 40 + 2
+
+
+async def test_others_are_asked_besides_a_node_that_lives_but_does_not_answer() -> None:
+    scripts = {"a": ["hung"], "b": ["ok"], "c": ["ok"], "d": ["ok"]}
+    scatter, answers, nodes = await scattered(scripts, {1: "abcd", 2: "acbd"}, enabled=False, patience_s=0.005)
+    assert isinstance(answers, list)
+    assert sorted(answer.node for answer in answers) == ["b", "c"]
+    assert (scatter.hedges, nodes["d"].asked) == (2, [])
 
 
 async def test_a_hedge_that_fails_leaves_the_first_call_to_answer() -> None:

@@ -33,7 +33,10 @@ class Probed:
 class Waiter:
     def __init__(self, node: Any) -> None:
         self.node = cast("Node", node)
-        self.dead = 0
+        self.dead = self.alive = 0
+
+    def found_alive(self) -> None:
+        self.alive += 1
 
     def found_dead(self) -> None:
         self.dead += 1
@@ -44,6 +47,7 @@ async def test_a_node_that_lives_is_probed_again_and_again_until_it_has_answered
     waiter = Waiter(node)
     vigil.begin(waiter)
     await eventually_async(lambda: node.probes >= 3)
+    assert waiter.alive >= 2
     vigil.end(waiter)
     seen = node.probes
     later = Probed(True)
