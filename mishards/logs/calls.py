@@ -62,7 +62,10 @@ class RequestIds:
         self._numbers = itertools.count(1)
 
     def assign(self, call: Call) -> str:
-        """The id that the caller chose, or a new one; it goes on with the call's metadata and back with the reply."""
+        """The id that the caller chose, or a new one; it goes on with the call's metadata, and back with the reply.
+
+        Not back to who sent it as ``request_id``, as Milvus has it: routers do, and would have to read each.
+        """
         if call.request_id:
             return call.request_id
         given, others = "", []
@@ -72,11 +75,14 @@ class RequestIds:
                 others.append(entry)
             elif key == REQUEST_ID or not given:
                 given = value
-        request_id = given if given and _ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers):x}"
-        call.request_id = request_id
-        call.metadata = (*others, (REQUEST_ID, request_id))
-        call.reply_metadata += ((REQUEST_ID, request_id), (X_REQUEST_ID, request_id))
-        return request_id
+        sent = (REQUEST_ID, given) in call.metadata
+        if not (given and _ID.fullmatch(given)):
+            given, sent = f"{self._prefix}-{next(self._numbers):x}", False
+        call.request_id = given
+        call.metadata = (*others, (REQUEST_ID, given))
+        if not sent:
+            call.reply_metadata += ((REQUEST_ID, given), (X_REQUEST_ID, given))
+        return given
 
 
 class Sampler:

@@ -32,7 +32,7 @@ _METADATA = {
     "traceparent": "traceparent",
     "tracestate": "tracestate",
     "uber-trace-id": "uber-trace-id",
-    "x-request-id": "request_id",
+    "x-request-id": "x-request-id",
 }
 """Headers that go with the calls, and their names there."""
 _MUCH = 1 << 20  # bytes; converting more takes milliseconds, which other requests should not wait for

@@ -26,12 +26,24 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "mishards.access"]
 
 
-@pytest.mark.parametrize("key", ["request_id", "x-request-id"])
-def test_the_callers_id_goes_on_with_the_call_and_back_with_the_reply(key: str) -> None:
+TOLD = [("request_id", "mine/7"), ("x-request-id", "mine/7")]
+
+
+@pytest.mark.parametrize(("key", "told"), [("request_id", []), ("x-request-id", TOLD)])
+def test_the_callers_id_goes_on_with_the_call_and_back_unless_it_came_as_milvus_names_it(
+    key: str, told: list[tuple[str, str]]
+) -> None:
     made = call(metadata=[("a", "b"), (key, "mine/7")])
-    assert RequestIds().assign(made) == "mine/7"
+    ids = RequestIds()
+    assert [ids.assign(made), ids.assign(made)] == ["mine/7", "mine/7"]
     assert list(made.metadata) == [("a", "b"), ("request_id", "mine/7")]
-    assert made.reply_metadata == [("request_id", "mine/7"), ("x-request-id", "mine/7")]
+    assert made.reply_metadata == told
+
+
+def test_who_sent_an_id_that_cannot_be_used_is_told_the_new_one() -> None:
+    made = call(metadata=[("request_id", "two words")])
+    assigned = RequestIds().assign(made)
+    assert made.reply_metadata == [("request_id", assigned), ("x-request-id", assigned)]
 
 
 def test_of_two_ids_the_protocols_own_wins() -> None:

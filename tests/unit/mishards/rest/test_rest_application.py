@@ -126,7 +126,7 @@ async def test_metadata_travels_both_ways(api: Any) -> None:
     api.replies["DropCollection"] = answer
     headers = {"X-Request-Id": "r-7", "Authorization": "Bearer t", "uber-trace-id": "1:2:3:1", "X-Other": "x"}
     response = await api.send("DELETE", "/collections/c", headers=headers)
-    expected = {"request_id": "r-7", "authorization": "Bearer t", "uber-trace-id": "1:2:3:1"}
+    expected = {"x-request-id": "r-7", "authorization": "Bearer t", "uber-trace-id": "1:2:3:1"}
     assert dict(api.calls[0].metadata) == expected
     assert response.headers["request_id"] == "r-7"
     assert api.calls[0].peer.startswith("http:")
