@@ -54,6 +54,9 @@ class RequestHead:
     malformed: bool = False
 
 
+_BAD = RequestHead(malformed=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
     """The header fields of a reply or its trailers. ``status`` is -1 where there is no ``grpc-status``."""
@@ -68,13 +71,41 @@ class ReplyHead:
 
 
 def parsed_request(fields: Fields) -> RequestHead:
-    """The head of a request; of its trailers too, which have no pseudo-fields and are malformed as a head."""
+    """The head of a request; of its trailers too, which have no pseudo-fields and are malformed as a head.
+
+    Calls differ in the values of their metadata, their ids above all. The rest is looked at once.
+    """
+    own = tuple([entry if entry[0] in _OWN or entry[0].startswith(b":") else (entry[0], None) for entry in fields])
+    head = _head_of(own)
+    if head.malformed or not head.metadata:
+        return head if all(value is not None or _is_value(fields[at][1]) for at, (_, value) in enumerate(own)) else _BAD
+    values = [entry for entry, (_, value) in zip(fields, own, strict=True) if value is None]
+    if not all(_is_value(value) for _, value in values):
+        return _BAD
+    metadata = tuple(
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in values if not name.endswith(b"-bin")]
+    )
+    return RequestHead(head.method, metadata, head.timeout_s, head.encoding, head.length, head.answer)
+
+
+def _is_value(value: bytes) -> bool:
+    return b"\n" not in value and b"\r" not in value and b"\0" not in value
+
+
+@lru_cache(maxsize=256)
+def _head_of(own: tuple[tuple[bytes, bytes | None], ...]) -> RequestHead:
+    """The head of a request whose metadata have no values."""
+    return head_of([(name, value or b"") for name, value in own])
+
+
+def head_of(fields: Fields) -> RequestHead:
+    """What ``parsed_request`` says, by looking at all fields."""
     known = dict(fields)
     if not is_well_formed(fields) or not _is_request(known, fields):
-        return RequestHead(malformed=True)
+        return _BAD
     length = known.get(b"content-length", b"")
     if length and not length.isdigit():
-        return RequestHead(malformed=True)
+        return _BAD
     timeout_s, answer = None, _refusal(known)
     if b"grpc-timeout" in known:
         timeout_s = timeout_of(known[b"grpc-timeout"])
