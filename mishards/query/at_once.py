@@ -22,6 +22,7 @@ from mishards.query.part import Candidates, Ended, Request, settling
 from mishards.query.plans import AtHand, Plans
 from mishards.query.prepare import Wanted
 from mishards.query.scatter import Scatter
+from mishards.query.share import Share
 from mishards.transport.api import Call, GiveUp, Outcome
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class AtOnce:
             request = searcher.request(call.request, name, snapshot, call, deadline)
             scatter = self._scatter = searcher.scatter(request, plan.candidates, self._ended)
             self._began = time.perf_counter()
-            scatter.begin(shares)
+            self._ask(scatter, shares)
         except MishardsError:  # no node, no time: the usual way says so
             return None
         call.notes.update(
@@ -103,6 +104,13 @@ class AtOnce:
             get_routing_ms=(self._began - began) * 1000,
         )
         return self._give_up
+
+    def _ask(self, scatter: Scatter, shares: Sequence[Share]) -> None:
+        try:
+            scatter.begin(shares)
+        except BaseException:  # whatever it is, the usual way begins anew
+            scatter.give_up()
+            raise
 
     def _give_up(self) -> None:
         self._scatter.give_up()
