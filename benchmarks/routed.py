@@ -36,8 +36,8 @@ STEP = 100_000
 """Rows of one insert."""
 
 _REASON = (
-    "of a million rows a search is as fast as the library's; of 100,000 it takes a tenth of a millisecond or two, and "
-    "the way through socket, frames and event loop takes the node's core about half as much again"
+    "Of a million rows a search comes within some per cent of the library's. Of 100,000 it takes the library 0.18 ms, and "
+    "sockets, frames and event loop of the node take its core as much again."
 )
 
 GOALS = (
