@@ -48,7 +48,7 @@ GOALS = (
         ">=",
         0.97,
         stretch=1.0,
-        reason="At the goal, and within the noise of rounds: replicas cost inserts nothing but their share of two cores.",
+        reason="At the goal, and within the noise of rounds: replicas cost inserts only their share of the cores.",
     ),
 )
 

@@ -36,8 +36,8 @@ STEP = 100_000
 """Rows of one insert."""
 
 _REASON = (
-    "Of a million rows a search comes within some per cent of the library's. Of 100,000 it takes the library 0.18 ms, and "
-    "sockets, frames and event loop of the node take its core as much again."
+    "Of a million rows a search comes within some per cent of the library's. Of 100,000 it takes the library 0.18 ms, "
+    "and sockets, frames and event loop of the node take its core as much again."
 )
 
 GOALS = (
