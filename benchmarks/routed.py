@@ -39,6 +39,9 @@ _REASON = (
     "Of a million rows a search comes within some per cent of the library's. Of 100,000 it takes the library 0.18 ms, "
     "and sockets, frames and event loop of the node take its core as much again."
 )
+_FLAT_REASON = (
+    "Near the goal; batches are as large as what waits, and 64 callers are too few to fill one of 64 each time."
+)
 
 GOALS = (
     Goal(
@@ -49,7 +52,7 @@ GOALS = (
         reason=_REASON,
     ),
     Goal("routed-least", "the same, the worst of the three", ">=", 0.9, reason=_REASON),
-    Goal("routed-flat", "the same, exact search of 100,000 rows", ">=", 4.0),
+    Goal("routed-flat", "the same, exact search of 100,000 rows", ">=", 4.0, reason=_FLAT_REASON),
 )
 
 
