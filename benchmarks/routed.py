@@ -39,9 +39,7 @@ _REASON = (
     "Of a million rows a search comes within some per cent of the library's. Of 100,000 it takes the library 0.18 ms, "
     "and sockets, frames and event loop of the node take its core as much again."
 )
-_FLAT_REASON = (
-    "Near the goal; batches are as large as what waits, and 64 callers are too few to fill one of 64 each time."
-)
+_FLAT_REASON = "Near the goal; batches are as large as what waits, which with 64 callers is less than 64."
 
 GOALS = (
     Goal(
