@@ -77,7 +77,7 @@ def test_a_quota_holds_a_program_back_until_it_is_healed(spinning: Program) -> N
 def _freezers() -> list[Hierarchy | None]:
     """By every means that this machine has."""
     first, second = cgroups.hierarchy("freezer"), cgroups.second_version()
-    return [None, *{place for place in (first, second) if place is not None}]
+    return [None, *dict.fromkeys(place for place in (first, second) if place is not None)]
 
 
 @pytest.mark.parametrize("place", _freezers(), ids=lambda place: f"v{place.version}" if place else "signals")
