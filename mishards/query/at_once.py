@@ -18,12 +18,12 @@ from mishards.catalog.snapshot import Snapshot
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError
 from mishards.query.answer import Answer, FaultyReply, RefusedByNode
-from mishards.query.part import Candidates, Ended, Request, settling
+from mishards.query.part import Candidates, Ended, Request
 from mishards.query.plans import AtHand, Plans
 from mishards.query.prepare import Wanted
 from mishards.query.scatter import Scatter
 from mishards.query.share import Share
-from mishards.transport.api import Call, GiveUp, Outcome
+from mishards.transport.api import Call, GiveUp, Outcome, settling
 
 log = logging.getLogger(__name__)
 

@@ -32,20 +32,6 @@ Ended = Callable[[list[Answer], Exception | None], None]
 """Told of the end of a fan-out: its answers, or why there are none."""
 
 
-def settling(waiting: asyncio.Future[list[Answer]]) -> Ended:
-    """The end of a fan-out that settles a future, unless nobody waits for that any more."""
-
-    def settle(answers: list[Answer], error: Exception | None) -> None:
-        if waiting.done():
-            return
-        if error is None:
-            waiting.set_result(answers)
-        else:
-            waiting.set_exception(error)
-
-    return settle
-
-
 @dataclass(slots=True, eq=False)  # not frozen: one is made for each search, and that takes three times as long
 class Request:
     """What every node is asked: the client's own encoded ``SearchParam``, under one deadline."""

@@ -23,7 +23,7 @@ from mishards.query.choice import Choice
 from mishards.query.growing import GrowingSearch
 from mishards.query.hedge import Hedging
 from mishards.query.options import SearchOptions
-from mishards.query.part import Candidates, Ended, Patience, Request, settling
+from mishards.query.part import Candidates, Ended, Patience, Request
 from mishards.query.plans import Plans
 from mishards.query.prepare import Preparation, Wanted
 from mishards.query.reload import Reloads
@@ -31,7 +31,7 @@ from mishards.query.scatter import Scatter
 from mishards.query.share import Share
 from mishards.query.snapshots import Snapshots
 from mishards.tracing import spans
-from mishards.transport.api import Call, GiveUp, Outcome
+from mishards.transport.api import Call, GiveUp, Outcome, settling
 from mishards.wire.merge import merge_results
 from mishards.wire.protos.milvus_pb2 import TopKQueryResult
 from mishards.wire.results import encode_result

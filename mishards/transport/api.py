@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError
+
+T = TypeVar("T")
 
 SERVICE = "milvus.grpc.MilvusService"
 
@@ -98,14 +100,14 @@ async def answered_by(handler: Handler, call: Call) -> bytes:
         raise
 
 
-def settling(waiting: asyncio.Future[bytes]) -> Outcome:
-    """The outcome that settles a future, unless nobody waits for that any more."""
+def settling(waiting: asyncio.Future[T]) -> Callable[[T, Exception | None], None]:
+    """An outcome that settles a future, unless nobody waits for that any more."""
 
-    def settle(reply: bytes, error: MishardsError | None) -> None:
+    def settle(result: T, error: Exception | None) -> None:
         if waiting.done():
             return
         if error is None:
-            waiting.set_result(reply)
+            waiting.set_result(result)
         else:
             waiting.set_exception(error)
 

@@ -16,10 +16,11 @@ from mishards.cluster.node import Node
 from mishards.deadline import Deadline
 from mishards.errors import DeadlineExceeded, NodeError, NodeUnavailable
 from mishards.query.hedge import HedgeOptions, Hedging
-from mishards.query.part import Candidates, Patience, Request, settling
+from mishards.query.part import Candidates, Patience, Request
 from mishards.query.scatter import Scatter
 from mishards.query.share import Share
 from mishards.query.vigil import Vigil
+from mishards.transport.api import settling
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.results import encode_result
 
