@@ -15,6 +15,9 @@ Role = Literal["router", "writable", "readonly"]
 LOOPBACK = "127.0.0.1"
 """An embedded cluster listens here and nowhere else."""
 
+_MODULE = (sys.executable, "-P", "-m") if sys.version_info >= (3, 11) else (sys.executable, "-m")
+"""Runs a package that is installed, not one that lies in the current folder, of which Python 3.10 cannot be kept."""
+
 
 def loopback(port: int) -> str:
     """The ``host:port`` of a port of this machine; 0 stands for any free one."""
@@ -79,13 +82,13 @@ def processes(options: ClusterOptions) -> tuple[ProcessSpec, ...]:
 
 
 def _node(name: str, role: Role, options: ClusterOptions) -> ProcessSpec:
-    program = (sys.executable, "-m", "milvus_node", "serve", "--role", role)
+    program = (*_MODULE, "milvus_node", "serve", "--role", role)
     storage = ("--storage", str(options.folder / "storage"))
     return ProcessSpec(name, role, program, (*_shared_arguments(options), *storage))
 
 
 def _router(number: int, options: ClusterOptions) -> ProcessSpec:
-    program = (sys.executable, "-m", "mishards", "serve")
+    program = (*_MODULE, "mishards", "serve")
     first = number == 1
     return ProcessSpec(
         f"router-{number}",

@@ -1,19 +1,28 @@
-"""Which event loop a program runs on."""
+"""What a program runs on: which event loop, and whether its path of searches is native code."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import importlib.util
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from mishards.errors import ConfigError
+from mishards.transport.h2 import frames
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 LOOPS = ("auto", "asyncio", "uvloop")
 """``auto`` is uvloop where it is installed."""
+
+
+def is_compiled() -> bool:
+    """Is what every search passes through native code here, or the Python it is written in?"""
+    return not frames.__file__.endswith(".py")
 
 
 def settle() -> None:
@@ -34,6 +43,7 @@ def run_on(loop: str, main: Coroutine[Any, Any, T]) -> T:
         ConfigError: uvloop is asked for and not installed.
     """
     installed = importlib.util.find_spec("uvloop") is not None
+    log.info("event loop %s, path of searches %s", loop, "compiled" if is_compiled() else "not compiled")
     if loop == "asyncio" or (loop == "auto" and not installed):
         return asyncio.run(main)
     if not installed:

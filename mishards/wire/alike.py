@@ -9,7 +9,6 @@ Knows rows of floats, all of one length and written the way every encoder writes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mishards.wire.vectors import FloatGrid, Floats, Rows, float_grid
@@ -23,14 +22,15 @@ _LENGTHS = 256
 _OF_ONE_LENGTH = 8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Known(Generic[T]):
-    head: bytes
-    """All before the first value."""
-    tail: bytes
-    """All behind the last row."""
-    grid: FloatGrid
-    about: T
+    __slots__ = ("about", "grid", "head", "tail")
+
+    def __init__(self, head: bytes, tail: bytes, grid: FloatGrid, about: T) -> None:
+        """``head`` is all before the first value, ``tail`` all behind the last row."""
+        self.head = head
+        self.tail = tail
+        self.grid = grid
+        self.about = about
 
 
 class AlikeRequests(Generic[T]):

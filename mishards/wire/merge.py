@@ -77,7 +77,7 @@ def _merge_one_query(replies: Sequence[bytes], topk: int, larger_is_nearer: bool
     merged.distances.extend([-hit[0] for hit in hits[:topk]] if larger_is_nearer else [hit[0] for hit in hits[:topk]])
     if len(hits) < topk:
         merged.ids.append(NO_ID)
-        merged.distances.append(EMPTY_DISTANCE)
+        merged.distances.append(float(EMPTY_DISTANCE))
     return OK_FIELD + merged.SerializeToString()
 
 

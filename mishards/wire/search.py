@@ -42,7 +42,8 @@ class SearchEnvelope:
     @property
     def raw(self) -> bytes:
         """The encoded message; no copy where it is all of ``buffer``."""
-        return self.buffer[self.begin : self.end]
+        buffer, begin, end = self.buffer, self.begin, self.end
+        return buffer if begin == 0 and end == len(buffer) else buffer[begin:end]
 
     @property
     def rows(self) -> Rows:

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.processes import Program
+from harness.programs import MISHARDS, program
 from harness.servers import Server, node
 from harness.tcp_proxy import TcpProxy
 from harness.vectors import gaussian
@@ -37,7 +37,7 @@ class Import(Program):
     def __init__(self, folder: Path, address: str) -> None:
         self.journal = folder / "rows.npy.things.import.json"
         command = [
-            *(sys.executable, "-m", "mishards", "import", "rows.npy", "things", "--create", "--address", address),
+            *(*program(MISHARDS), "import", "rows.npy", "things", "--create", "--address", address),
             *("--batch-rows", str(BLOCK), "--in-flight", "3", "--settle", str(SETTLE_S)),
         ]
         super().__init__("import", command, folder)

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from harness.client import ClientRaised, RemoteClient
 from harness.mariadb import Database
 from harness.ports import accepts_connections, free_port
 from harness.processes import Program
+from harness.programs import MISHARDS, program
 from harness.waiting import eventually
 
 Connect = Callable[..., RemoteClient]
@@ -42,7 +42,7 @@ class LocalCluster(Program):
         places = ["--dir", self.dir, "--port", self.port, "--http-port", self.http_port]
         super().__init__(
             "mishards-local",
-            [sys.executable, "-m", "mishards", "local", *map(str, places), *options],
+            [*program(MISHARDS), "local", *map(str, places), *options],
             folder,
             logs=self.dir / "logs",
         )
@@ -174,9 +174,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_a_failure(tmp_path: Pat
 
 def refused(*options: str) -> str:
     """The one line that a start says which cannot be."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "mishards", "local", *options], capture_output=True, text=True, timeout=30
-    )
+    ended = subprocess.run([*program(MISHARDS), "local", *options], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
@@ -267,7 +265,7 @@ def test_the_metadata_may_lie_in_a_database_of_the_users_own(
 
 
 def test_a_process_that_cannot_start_ends_the_start_with_its_log(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mishards", "local", "--dir", str(tmp_path), "--port", "0", "--http-port", "0"]
+    command = [*program(MISHARDS), "local", "--dir", str(tmp_path), "--port", "0", "--http-port", "0"]
     ended = subprocess.run(
         [*command, "--metadata", "oracle://host/db"], capture_output=True, text=True, timeout=60, check=False
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +18,7 @@ from harness.deployed import DEPLOY, changed
 from harness.nginx import Nginx
 from harness.ports import accepts_connections, free_port
 from harness.processes import Program, find_program
+from harness.programs import MISHARDS, program
 from harness.servers import Server, node
 from mishards.errors import MishardsError, NodeRejected, NodeUnavailable, RpcStatus
 from mishards.security.tls import ClientTls
@@ -59,7 +59,7 @@ class Secured:
             "nodes": {**own, "ca": str(self.authority.file)},
             "security": {"tokens_file": str(folder / "tokens")},
         }
-        command = [sys.executable, "-m", "mishards", "serve", *_configured(folder, "router", settings)]
+        command = [*program(MISHARDS), "serve", *_configured(folder, "router", settings)]
         command += ["--address", f"0.0.0.0:{free_port()}", "--http-address", self.http.removeprefix("https://")]
         command += ["--metadata", f"sqlite:///{folder}/data/meta.sqlite"]
         return [*command, "--discovery", f"static://?writable={self.node.address}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from harness.client import RemoteClient
 from harness.ports import free_port
+from harness.programs import MISHARDS, program
 from harness.servers import Server, node
 from harness.vectors import gaussian
 
@@ -34,7 +34,7 @@ def test_the_unmodified_client_finds_its_rows_and_the_programs_end_well(
     with node(tmp_path, flags=configured(tmp_path, "node", {"transport": transport, "loop": loop})) as writable:
         writable.launch()
         settings = {"network": {"transport": transport, "loop": loop, "drain_ms": 500}}
-        command = [sys.executable, "-m", "mishards", "serve", *configured(tmp_path, "router", settings)]
+        command = [*program(MISHARDS), "serve", *configured(tmp_path, "router", settings)]
         command += ["--address", f"127.0.0.1:{free_port()}", "--http-address", f"127.0.0.1:{free_port()}"]
         command += ["--metadata", f"sqlite:///{tmp_path}/data/meta.sqlite"]
         command += ["--discovery", f"static://?writable={writable.address}"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from harness.milvus1.client import NodeClient
 from harness.milvus1.options import Role
 from harness.milvus1.program import Milvus1Program
 from harness.ports import free_port
+from harness.programs import MISHARDS, program
 from harness.servers import Server, node
 from harness.tcp_proxy import TcpProxy
 from harness.truth import Truth
@@ -57,7 +57,7 @@ class RouterProcess(Server):
         configuration.write_text(json.dumps(sections), encoding="utf-8")
         self._http = f"http://127.0.0.1:{free_port()}"
         command = [
-            *(sys.executable, "-m", "mishards", "serve", "--name", name, "--config", str(configuration)),
+            *(*program(MISHARDS), "serve", "--name", name, "--config", str(configuration)),
             *("--address", f"127.0.0.1:{free_port()}", "--http-address", self._http.removeprefix("http://")),
             *("--metadata", metadata, "--discovery", discovery),
         ]

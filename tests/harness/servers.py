@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.ports import free_port
 from harness.processes import Program
+from harness.programs import MISHARDS, NODE, program
 
 _READY = re.compile(rb"^ready (\S+)$", re.MULTILINE)
 
@@ -34,7 +34,7 @@ class Server(Program):
 def node(folder: Path, *, role: str = "writable", name: str = "", flags: Sequence[str] = ()) -> Server:
     """A node on the data in ``folder/data``; its address stays the same over restarts."""
     command = [
-        *(sys.executable, "-m", "milvus_node", "serve", "--role", role),
+        *(*program(NODE), "serve", "--role", role),
         *("--address", f"127.0.0.1:{free_port()}", "--http-address", f"127.0.0.1:{free_port()}"),
         *("--storage", str(folder / "data"), "--metadata", f"sqlite:///{folder / 'data' / 'meta.sqlite'}"),
     ]
@@ -44,7 +44,7 @@ def node(folder: Path, *, role: str = "writable", name: str = "", flags: Sequenc
 def cluster(folder: Path, flags: Sequence[str] = ()) -> Server:
     """An embedded cluster with its data in ``folder/cluster``."""
     command = [
-        *(sys.executable, "-m", "mishards", "local", "--dir", str(folder / "cluster")),
+        *(*program(MISHARDS), "local", "--dir", str(folder / "cluster")),
         *("--port", str(free_port()), "--http-port", str(free_port())),
     ]
     return Server("cluster", [*command, *flags], folder, logs=folder / "cluster" / "logs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib
 import importlib.metadata
@@ -63,3 +64,15 @@ def test_importing_a_package_starts_nothing(package: str) -> None:
     script = f"import sys, threading, {package}; print(threading.active_count(), 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "False"]
+
+
+def test_what_is_compiled_exists_and_is_named_in_order() -> None:
+    declared = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (patterns,) = [
+        ast.literal_eval(node.value)
+        for node in declared.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMPILED"
+    ]
+    assert patterns
+    assert list(patterns) == sorted(patterns)
+    assert not [pattern for pattern in patterns if not list(ROOT.glob(pattern))]

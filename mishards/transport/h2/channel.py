@@ -147,16 +147,18 @@ class H2Channel:
             self._deadlines = Deadlines(loop, lambda stream: stream.connection.expired(stream))
         deadlines = self._deadlines
 
-        def protocol() -> CallingConnection:
-            return CallingConnection(self._address, self._options, deadlines, self._lost)
+        connection = CallingConnection(self._address, self._options, deadlines, self._lost)
+
+        def protocol() -> asyncio.Protocol:
+            return connection.protocol()
 
         if self._address.startswith(UNIX):
             path, name = str(unix_path(self._address)), "localhost" if tls else None
-            _, connection = await loop.create_unix_connection(protocol, path, ssl=tls, server_hostname=name)
+            await loop.create_unix_connection(protocol, path, ssl=tls, server_hostname=name)
         else:
             host, port = host_and_port(self._address)
             name = (self._options.server_name or None) if tls else None
-            _, connection = await loop.create_connection(protocol, host, port, ssl=tls, server_hostname=name)
+            await loop.create_connection(protocol, host, port, ssl=tls, server_hostname=name)
         return connection
 
     def _failed(self, message: str) -> NodeUnavailable:

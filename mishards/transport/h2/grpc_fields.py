@@ -126,7 +126,7 @@ def _is_request(known: dict[bytes, bytes], fields: Fields) -> bool:
     return (
         {b":method", b":scheme", b":path"} <= set(pseudo) <= {b":method", b":scheme", b":path", b":authority"}
         and len(pseudo) == len(set(pseudo))
-        and not _FORBIDDEN & known.keys()
+        and _FORBIDDEN.isdisjoint(known)
         and known.get(b"te", b"trailers") == b"trailers"
     )
 

@@ -34,7 +34,7 @@ _TCP_KEEPALIVE = (
 """So that a peer whose machine is gone is noticed without a word of HTTP/2."""
 
 
-class Link(asyncio.Protocol):
+class Link:
     """The socket's side of a connection; a subclass gives meaning to what comes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: H2Options) -> None:
@@ -71,6 +71,10 @@ class Link(asyncio.Protocol):
 
     # --- called by the event loop ---
 
+    def protocol(self) -> asyncio.Protocol:
+        """Itself, as the event loop takes it: it has the methods of a protocol without being derived from one."""
+        return cast("asyncio.Protocol", self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.outbox.connect(self.transport)
@@ -104,6 +108,10 @@ class Link(asyncio.Protocol):
             self.transport.close()  # Python 3.10 holds TLS that the peer ended for open until then
             self.transport = None
         self._end(f"the connection broke: {exc}" if exc else "the connection was closed")
+
+    def eof_received(self) -> bool:
+        """The peer says no more: the event loop closes the connection."""
+        return False
 
     def pause_writing(self) -> None:
         self.outbox.pause()

@@ -38,7 +38,10 @@ class H2Server:
         if self._h2.server_tls is not None:
             self._h2.server_tls.set_alpn_protocols(["h2"])
         self._listening, address = await listen(
-            options.address, lambda: ServedConnection(service), self._h2.server_tls, reuse_port=options.reuse_port
+            options.address,
+            lambda: ServedConnection(service).protocol(),
+            self._h2.server_tls,
+            reuse_port=options.reuse_port,
         )
         return address
 

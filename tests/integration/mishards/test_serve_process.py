@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.programs import MISHARDS, program
 from mishards.deadline import Deadline
 from mishards.discovery.api import NodeRecord, NodeRole
 from mishards.discovery.select import announcer_for
@@ -75,7 +75,7 @@ def serve(tmp_path: Path, processes: list[subprocess.Popen[str]], *more: str) ->
         "--metadata": f"sqlite:///{tmp_path}/none/meta.sqlite",
         "--discovery": f"file://{tmp_path}/nodes",
     }
-    command = [sys.executable, "-m", "mishards", "serve", *(part for pair in flags.items() for part in pair), *more]
+    command = [*program(MISHARDS), "serve", *(part for pair in flags.items() for part in pair), *more]
     log = (tmp_path / "router.log").open("w", encoding="utf-8")
     with log:
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True))
