@@ -16,7 +16,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
+    "mishards/admin/traffic.py",
     "mishards/answering.py",
+    "mishards/catalog/cache.py",
     "mishards/catalog/snapshot.py",
     "mishards/cluster/fleet.py",
     "mishards/cluster/health.py",

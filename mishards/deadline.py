@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from typing import Final
 
 from mishards.errors import DeadlineExceeded
 
 
-@dataclass(frozen=True, slots=True)
 class Deadline:
     """A point on the monotonic clock, in seconds; ``inf`` means none."""
 
-    at: float
+    __slots__ = ("at",)
+
+    def __init__(self, at: float) -> None:
+        self.at: Final = at
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:

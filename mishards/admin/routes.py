@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 
 from starlette.responses import Response
@@ -195,8 +195,12 @@ def _answered(content: object) -> Response:
     return response
 
 
+_CALL = ("node", "method", "seconds", "outcome", "hedge")
+
+
 def _described(search: SlowSearch) -> dict[str, object]:
-    return {**asdict(search), "node_calls": [call._asdict() for call in search.node_calls]}
+    calls = [{key: getattr(call, key) for key in _CALL} for call in search.node_calls]
+    return {**asdict(replace(search, node_calls=())), "node_calls": calls}
 
 
 def _conflict(message: str) -> BadHttpRequest:

@@ -40,11 +40,11 @@ class SnapshotCache:
         """Seconds that they took together."""
         self.read_at = time.monotonic()
         """When the last of them ended."""
-        self._thread = threading.Thread(target=self._run, name="catalog-refresh", daemon=True)
+        self._refresher = threading.Thread(target=self._run, name="catalog-refresh", daemon=True)
 
     def start(self) -> None:
         """Begin to read; ``close`` ends it."""
-        self._thread.start()
+        self._refresher.start()
 
     def close(self) -> None:
         """Stop the thread and fail those who wait. May be repeated."""
@@ -53,8 +53,8 @@ class SnapshotCache:
             waiting, self._waiting = self._waiting, []
             self._wake.notify_all()
         self._settle([future for _, future in waiting], None, ShuttingDown())
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        if self._refresher.ident is not None:
+            self._refresher.join(timeout=5)
 
     @property
     def current(self) -> Snapshot | None:

@@ -9,7 +9,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mishards.errors import Code
 from mishards.logs.options import LogOptions
@@ -31,16 +30,18 @@ _NAMES: dict[int, str] = {code: code.name for code in Code}
 _ID = re.compile(r"[!-~]{1,128}")
 
 
-@dataclass(slots=True)
 class Served:
     """A call that has ended."""
 
-    call: Call
-    request_id: str
-    code: Code | int | None
-    """Of the protocol; None where the caller went away before there was an answer."""
-    reason: str
-    seconds: float
+    __slots__ = ("call", "code", "reason", "request_id", "seconds")
+
+    def __init__(self, call: Call, request_id: str, code: Code | int | None, reason: str, seconds: float) -> None:
+        self.call = call
+        self.request_id = request_id
+        self.code = code
+        """Of the protocol; None where the caller went away before there was an answer."""
+        self.reason = reason
+        self.seconds = seconds
 
     @property
     def outcome(self) -> str:

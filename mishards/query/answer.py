@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.node import Node
@@ -13,12 +12,15 @@ from mishards.wire.replies import status_of
 from mishards.wire.results import encode_result
 
 
-class Answer(NamedTuple):
+class Answer:
     """One node's encoded reply for some segments."""
 
-    node: str
-    segments: tuple[Segment, ...]
-    reply: bytes
+    __slots__ = ("node", "reply", "segments")
+
+    def __init__(self, node: str, segments: tuple[Segment, ...], reply: bytes) -> None:
+        self.node = node
+        self.segments = segments
+        self.reply = reply
 
 
 def unanswered(segments: tuple[Segment, ...]) -> Answer:

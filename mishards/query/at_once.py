@@ -82,7 +82,8 @@ class AtOnce:
 
     def begin(self, began: float) -> GiveUp | None:
         """Ask the nodes; None, with nothing done, where that cannot be done at once."""
-        searcher, call, (plan, snapshot, nq) = self._searcher, self._call, self._found
+        searcher, call, found = self._searcher, self._call, self._found
+        plan, snapshot = found.plan, found.snapshot
         wanted, deadline = plan.wanted, searcher.deadline(call)
         name = wanted.envelope.collection_name
         self._deadline = deadline
@@ -96,7 +97,7 @@ class AtOnce:
             return None
         call.notes.update(
             collection=name,
-            nq=nq,
+            nq=found.nq,
             topk=wanted.envelope.topk,
             retries=0,
             segments=len(wanted.route.segments),

@@ -6,7 +6,6 @@ Where there are fewer rows than topk it is refused, as a node of Milvus 1.1 refu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -40,7 +39,7 @@ class SearcherById:
         check_topk(asked.topk)
         check_id_count(len(asked.id_array))
         ids = pb.VectorsIdentity(collection_name=asked.collection_name, id_array=asked.id_array)
-        fetched = await self._get_vectors(replace(call, method="GetVectorsByID", request=ids.SerializeToString()))
+        fetched = await self._get_vectors(call.asking("GetVectorsByID", ids.SerializeToString()))
         vectors = pb.VectorsData.FromString(fetched)
         if vectors.status.error_code:
             return pb.TopKQueryResult(status=vectors.status).SerializeToString()
@@ -55,7 +54,7 @@ class SearcherById:
             topk=asked.topk,
             extra_params=asked.extra_params,
         )
-        reply = await self._search(replace(call, method="Search", request=param.SerializeToString()))
+        reply = await self._search(call.asking("Search", param.SerializeToString()))
         code, rows, answer = decode_result(reply)
         if code:
             return reply

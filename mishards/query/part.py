@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from mishards.catalog.snapshot import Segment
@@ -32,18 +32,27 @@ Ended = Callable[[list[Answer], Exception | None], None]
 """Told of the end of a fan-out: its answers, or why there are none."""
 
 
-@dataclass(slots=True, eq=False)  # not frozen: one is made for each search, and that takes three times as long
 class Request:
     """What every node is asked: the client's own encoded ``SearchParam``, under one deadline."""
 
-    param: bytes
-    deadline: Deadline
-    metadata: Metadata
-    revision: int
-    """Of the snapshot that names the segments."""
-    ready: Ready
-    node_calls: list[NodeCall] = field(default_factory=list)
-    """Gets every call of a node when it ends."""
+    __slots__ = ("deadline", "metadata", "node_calls", "param", "ready", "revision")
+
+    def __init__(
+        self,
+        param: bytes,
+        deadline: Deadline,
+        metadata: Metadata,
+        revision: int,
+        ready: Ready,
+        node_calls: list[NodeCall],
+    ) -> None:
+        """``revision`` is of the snapshot that names the segments; ``node_calls`` gets every call when it ends."""
+        self.param = param
+        self.deadline = deadline
+        self.metadata = metadata
+        self.revision = revision
+        self.ready = ready
+        self.node_calls = node_calls
 
 
 @dataclass(frozen=True, slots=True)

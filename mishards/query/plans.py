@@ -6,7 +6,6 @@ Belongs to the event loop.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from mishards.catalog.snapshot import Snapshot
 from mishards.errors import MishardsError
@@ -45,12 +44,15 @@ class Plan:
         return replace(self.wanted, envelope=SearchEnvelope.scan(request), snapshot=snapshot)
 
 
-class AtHand(NamedTuple):
+class AtHand:
     """What is at hand for one search."""
 
-    plan: Plan
-    snapshot: Snapshot
-    nq: int
+    __slots__ = ("nq", "plan", "snapshot")
+
+    def __init__(self, plan: Plan, snapshot: Snapshot, nq: int) -> None:
+        self.plan = plan
+        self.snapshot = snapshot
+        self.nq = nq
 
 
 class Plans:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -43,6 +45,7 @@ class Told:
     def __init__(self) -> None:
         self.outcomes: list[bytes | MishardsError] = []
         self.ended = asyncio.Event()
+        self.give_up: GiveUp | None = None
 
     def __call__(self, reply: bytes, error: MishardsError | None) -> None:
         """The end of a call."""
@@ -118,6 +121,21 @@ class ChannelBeginSuite:
     def transport(self) -> Transport:
         """Override: the transport."""
         raise NotImplementedError
+
+    async def test_a_call_that_ended_keeps_nothing_of_who_made_it(self, transport: Transport) -> None:
+        async with serving(transport, echo) as channel:
+            await connected(channel)
+            begin, told = begin_on(channel), Told()
+            assert begin is not None
+            told.give_up = begin("Search", b"a", told, deadline=soon())
+            await within(told.ended)
+            alive = weakref.ref(told)
+            gc.disable()  # what is left to the collector of garbage is looked at again and again
+            try:
+                del told
+                assert alive() is None
+            finally:
+                gc.enable()
 
     async def test_without_a_connection_nothing_is_begun(self, transport: Transport) -> None:
         async with serving(transport, echo) as channel:

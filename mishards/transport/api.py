@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError
@@ -22,37 +22,68 @@ Metadata = Sequence[tuple[str, str]]
 """Text metadata of a call, keys in lower case; binary entries (``-bin``) are not passed on."""
 
 
-class NodeCall(NamedTuple):
+class NodeCall:
     """A call of a node, made to serve a call."""
 
-    node: str
-    method: str
-    seconds: float
-    outcome: str
-    """``ok``, ``abandoned``, or the name of the error."""
-    hedge: bool = False
-    """It was made besides another that took long."""
+    __slots__ = ("hedge", "method", "node", "outcome", "seconds")
+
+    def __init__(self, node: str, method: str, seconds: float, outcome: str, hedge: bool = False) -> None:
+        self.node = node
+        self.method = method
+        self.seconds = seconds
+        self.outcome = outcome
+        """``ok``, ``abandoned``, or the name of the error."""
+        self.hedge = hedge
+        """It was made besides another that took long."""
 
 
-@dataclass(slots=True)
 class Call:
     """One unary call as it arrived. ``request`` must not be kept longer than the call."""
 
-    method: str
-    request: bytes
-    metadata: Metadata
-    deadline: Deadline
-    peer: str = ""
-    reply_metadata: list[tuple[str, str]] = field(default_factory=list)
-    """Initial metadata of the reply; the handler may append until it returns."""
-    notes: dict[str, object] = field(default_factory=dict)
-    """What was found out while it was served, for the line in the log and the metrics."""
-    node_calls: list[NodeCall] = field(default_factory=list)
-    """Calls of nodes made to search for it, in the order in which they ended."""
-    peer_names: tuple[str, ...] = ()
-    """The names in the client's certificate, where it was asked for one and it was verified."""
-    request_id: str = ""
-    """What the log calls it, once that is settled."""
+    __slots__ = (
+        "deadline",
+        "metadata",
+        "method",
+        "node_calls",
+        "notes",
+        "peer",
+        "peer_names",
+        "reply_metadata",
+        "request",
+        "request_id",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        request: bytes,
+        metadata: Metadata,
+        deadline: Deadline,
+        peer: str = "",
+        peer_names: tuple[str, ...] = (),
+    ) -> None:
+        self.method = method
+        self.request = request
+        self.metadata = metadata
+        self.deadline = deadline
+        self.peer = peer
+        self.peer_names = peer_names
+        """The names in the client's certificate, where it was asked for one and it was verified."""
+        self.reply_metadata: list[tuple[str, str]] = []
+        """Initial metadata of the reply; the handler may append until it returns."""
+        self.notes: dict[str, object] = {}
+        """What was found out while it was served, for the line in the log and the metrics."""
+        self.node_calls: list[NodeCall] = []
+        """Calls of nodes made to search for it, in the order in which they ended."""
+        self.request_id = ""
+        """What the log calls it, once that is settled."""
+
+    def asking(self, method: str, request: bytes) -> Call:
+        """The same call asking for something else; what is noted of it is noted of both."""
+        other = Call(method, request, self.metadata, self.deadline, self.peer, self.peer_names)
+        other.reply_metadata, other.notes, other.node_calls = self.reply_metadata, self.notes, self.node_calls
+        other.request_id = self.request_id
+        return other
 
 
 Handler = Callable[[Call], Awaitable[bytes]]

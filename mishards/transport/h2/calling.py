@@ -257,12 +257,14 @@ class CallingConnection(Connection[CallStream]):
     def _settle(self, stream: CallStream, error: MishardsError | None) -> None:
         if stream.deadline_key is not None:
             self._deadlines.discard(stream.deadline_key, stream)
-        if error is not None:
-            stream.outcome(b"", error)
-        elif stream.message.compressed and stream.outcome is not _to_nobody:
+        if error is None and stream.message.compressed and stream.outcome is not _to_nobody:
             _inflate(stream)
+            return
+        outcome, stream.outcome = stream.outcome, _to_nobody  # who made the call may hold it, which would be a cycle
+        if error is None:
+            outcome(stream.message.body or b"", None)
         else:
-            stream.outcome(stream.message.body or b"", None)
+            outcome(b"", error)
 
     def _stream_over(self) -> None:
         self.replies += 1

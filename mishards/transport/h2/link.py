@@ -15,6 +15,7 @@ from mishards.transport.h2 import frames
 from mishards.transport.h2.frames import ConnectionFault
 from mishards.transport.h2.options import H2Options
 from mishards.transport.h2.outbox import Outbox
+from mishards.transport.h2.reader import FrameSink
 from mishards.transport.h2.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _TCP_KEEPALIVE = (
 """So that a peer whose machine is gone is noticed without a word of HTTP/2."""
 
 
-class Link:
+class Link(FrameSink):
     """The socket's side of a connection; a subclass gives meaning to what comes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: H2Options) -> None:

@@ -6,8 +6,6 @@ large body is never gathered twice; all other frames are whole, header blocks ar
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from mishards.transport.h2.frames import (
     CONTINUATION,
     DATA,
@@ -30,20 +28,23 @@ _ONE_BLOCK = END_HEADERS | PADDED | PRIORITY_FLAG
 """The flags that make HEADERS more than one whole header block, and the one that says it is."""
 
 
-class FrameSink(Protocol):
-    """What the reader hands frames to. Any of its methods may raise ConnectionFault."""
+class FrameSink:
+    """What the reader hands frames to. Any of its methods may raise ConnectionFault.
+
+    A class and no Protocol: that of a class is called directly where it is compiled.
+    """
 
     def data_arrived(self, stream_id: int, data: bytes, span: tuple[int, int], counted: int, ended: bool) -> None:
         """``data[span[0]:span[1]]`` of a stream's body; ``counted`` bytes of flow control, padding included."""
-        ...
+        raise NotImplementedError
 
     def headers_arrived(self, stream_id: int, block: bytes, ended: bool) -> None:
         """A whole header block."""
-        ...
+        raise NotImplementedError
 
     def control_arrived(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Any other frame."""
-        ...
+        raise NotImplementedError
 
 
 class FrameReader:

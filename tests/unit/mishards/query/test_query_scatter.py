@@ -100,7 +100,7 @@ async def scattered(
     for number, names in placement.items():
         parts.setdefault(names[0], []).append(segment(number))
     waiting: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-    request = Request(b"", Deadline.after(30), (), 1, at_once)
+    request = Request(b"", Deadline.after(30), (), 1, at_once, [])
     scatter = Scatter(request, candidates, hedging(enabled), Patience(Vigil(patience_s)), settling(waiting))
     scatter.begin([Share.of(cast("Node", nodes[name]), found) for name, found in parts.items()])
     try:
@@ -181,7 +181,7 @@ async def test_a_hedge_that_fails_leaves_the_first_call_to_answer() -> None:
 
 
 async def test_without_time_nothing_is_sent() -> None:
-    request = Request(b"", Deadline(0.0), (), 1, at_once)
+    request = Request(b"", Deadline(0.0), (), 1, at_once, [])
     scatter = Scatter(request, cast("Candidates", None), hedging(enabled=False), Patience(Vigil(1)), lambda *_: None)
     with pytest.raises(DeadlineExceeded):
         scatter.begin([])

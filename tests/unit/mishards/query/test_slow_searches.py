@@ -13,7 +13,8 @@ WINDOW_S = 100.0
 
 
 def served(seconds: float, method: str = "Search", **notes: object) -> Served:
-    call = Call(method, b"", (), Deadline.never(), notes=dict(notes))
+    call = Call(method, b"", (), Deadline.never())
+    call.notes.update(notes)
     return Served(call, f"r-{seconds:g}", Code.SUCCESS, "", seconds)
 
 
@@ -42,7 +43,9 @@ def test_a_search_is_described_by_what_was_noted() -> None:
     assert (search.ms, search.outcome) == (250.0, "SUCCESS")
     assert (search.request_id, search.trace_id) == ("r-0.25", "abc")
     assert search.stages_ms == {"get_routing": 1.5, "do_search": 240.0}
-    assert search.node_calls == (NodeCall("reader-1", "SearchInFiles", 0.2, "ok"),)
+    assert [(call.node, call.method, call.seconds, call.outcome) for call in search.node_calls] == [
+        ("reader-1", "SearchInFiles", 0.2, "ok")
+    ]
     assert (search.attempts, search.retries, search.failovers, search.hedges) == (2, 0, 1, 0)
 
 
