@@ -10,14 +10,15 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
+from typing import Final
 
-KEPT_BYTES = 64 << 20
+KEPT_BYTES: Final = 64 << 20
 """Freed memory that is not given back."""
 
-_LARGEST_BLOCK = 32 << 20  # glibc takes no higher one; larger blocks are given back as ever
+_LARGEST_BLOCK: Final = 32 << 20  # glibc takes no higher one; larger blocks are given back as ever
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
-_OPERATORS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_OPERATORS: Final = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed(environ: Mapping[str, str] = os.environ) -> bool:  # noqa: TID251 - variables of glibc, not of ours

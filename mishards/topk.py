@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-NO_ID = -1
+NO_ID: Final = -1
 """The id of a place that no hit fills."""
 
-EMPTY_DISTANCE = np.float32(3.4028234663852886e38)
+EMPTY_DISTANCE: Final = np.float32(3.4028234663852886e38)
 """FLT_MAX: the distance of an unfilled place, whatever the metric."""
 
 Ids = NDArray[np.int64]
@@ -30,12 +31,12 @@ Distances = NDArray[np.float32]
 Ranks = NDArray[np.int32]
 Slots = NDArray[np.int64]
 
-EMPTY_RANK = np.int32(0x7FFFFFFF)
+EMPTY_RANK: Final = np.int32(0x7FFFFFFF)
 """The rank of an empty place: behind NaN, which is behind every number."""
-_NAN_RANK = np.int32(0x7F800001)
-_INFINITY_RANK = np.int32(0x7F800000)
-_SLOT_MASK = 0xFFFFFFFF
-_FEW = 4096  # candidates; below this the search for a bound costs more than it saves
+_NAN_RANK: Final = np.int32(0x7F800001)
+_INFINITY_RANK: Final = np.int32(0x7F800000)
+_SLOT_MASK: Final = 0xFFFFFFFF
+_FEW: Final = 4096  # candidates; below this the search for a bound costs more than it saves
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,17 +10,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from mishards.errors import Code
 from mishards.logs.calls import Served
 from mishards.query.slow import SEARCHES
 
-STEP_S = 2.0
-STEPS = 300
-_RECENT_STEPS = 15
-_WRITES = frozenset({"Insert", "DeleteByID"})
-_GROWTH = math.log(1.1)
-_LEAST_MS = 0.05
+STEP_S: Final = 2.0
+STEPS: Final = 300
+_RECENT_STEPS: Final = 15
+_WRITES: Final = frozenset({"Insert", "DeleteByID"})
+_GROWTH: Final = math.log(1.1)
+_LEAST_MS: Final = 0.05
 
 
 @dataclass(slots=True)

@@ -9,15 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from mishards.catalog.records import FileRecord, FileType, IdMode, ReplicaRecord, TableRecord, TableState
 from mishards.errors import CollectionNotFound
 from mishards.kinds import DEFAULT_TAG, IndexType, MetricType
 
-_PREFERENCE = (FileType.INDEX, FileType.TO_INDEX, FileType.RAW, FileType.BACKUP)
+_PREFERENCE: Final = (FileType.INDEX, FileType.TO_INDEX, FileType.RAW, FileType.BACKUP)
 """Which file of a segment is searched. BACKUP stands in where an index was just dropped and RAW is not yet back."""
 
-_RAW = (FileType.RAW, FileType.TO_INDEX, FileType.BACKUP)
+_RAW: Final = (FileType.RAW, FileType.TO_INDEX, FileType.BACKUP)
 
 
 @dataclass(frozen=True, slots=True)

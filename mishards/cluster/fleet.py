@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Final
 
 from mishards.cluster.health import HealthOptions, HealthState
 from mishards.cluster.leader import leader_among
@@ -23,8 +24,8 @@ from mishards.transport.api import Transport
 
 log = logging.getLogger(__name__)
 
-_RIVALS_S = 1.0
-_IDLE_S = 0.5
+_RIVALS_S: Final = 1.0
+_IDLE_S: Final = 0.5
 """The longest the probe loop sleeps: it also carries out expired grace periods."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
-_NEWEST = 0.2
+_NEWEST: Final = 0.2
 """How much the newest call counts in the moving average."""
-_HALF_LIFE_S = 1.0
+_HALF_LIFE_S: Final = 1.0
 
 
 class Latency:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from mishards.cluster.health import Health, HealthOptions, HealthState
 from mishards.cluster.latency import Latency
@@ -32,9 +33,9 @@ from mishards.wire.protos import milvus_pb2
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = ("1.0.", "1.1.")
+_VERSIONS: Final = ("1.0.", "1.1.")
 
-_KINDS = {NodeTimeout: "timeout", NodeOverloaded: "overloaded", NodeRejected: "rejected"}
+_KINDS: Final = {NodeTimeout: "timeout", NodeOverloaded: "overloaded", NodeRejected: "rejected"}
 
 Called = Callable[[str, str, float], None]
 """Told of each call that a node has answered: its name, the method, seconds. Must be quick, and must not raise."""

@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import Final
 
 from mishards.errors import Code
 from mishards.logs.options import LogOptions
@@ -17,15 +18,15 @@ from mishards.transport.api import Call
 
 log = logging.getLogger("mishards.access")
 
-REQUEST_ID = "request_id"
+REQUEST_ID: Final = "request_id"
 """Metadata: the id of a call, as Milvus names it; what routers pass on to nodes."""
 
-X_REQUEST_ID = "x-request-id"
+X_REQUEST_ID: Final = "x-request-id"
 """The same as most others name it; accepted and answered beside it."""
 
-_KEYS = (REQUEST_ID, X_REQUEST_ID)
+_KEYS: Final = (REQUEST_ID, X_REQUEST_ID)
 
-_NAMES: dict[int, str] = {code: code.name for code in Code}
+_NAMES: Final[dict[int, str]] = {code: code.name for code in Code}
 
 _ID = re.compile(r"[!-~]{1,128}")
 

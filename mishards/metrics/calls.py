@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
@@ -17,8 +17,8 @@ from mishards.wire.replies import METHODS
 
 T = TypeVar("T")
 
-_STAGES = ("get_routing_ms", "do_search_ms", "do_merge_ms")
-_FOLDED_AT = 1024
+_STAGES: Final = ("get_routing_ms", "do_search_ms", "do_merge_ms")
+_FOLDED_AT: Final = 1024
 
 
 _EndedCall = tuple[str, str, float, object, object, object, object, object, object, bool]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from mishards.catalog.snapshot import Segment
 from mishards.cluster.fleet import Fleet
@@ -21,7 +22,7 @@ from mishards.routing.api import Owner
 from mishards.routing.balance import Balancing, Load, Work
 from mishards.wire.extensions import STRICT_FILES
 
-_MOST_KEPT = 1024
+_MOST_KEPT: Final = 1024
 
 
 class Choice:

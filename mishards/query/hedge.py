@@ -8,12 +8,13 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from mishards.options import about
 
-_REMEMBERED = 512
+_REMEMBERED: Final = 512
 """Latencies that the percentile is taken of."""
-_ENOUGH = 32
+_ENOUGH: Final = 32
 """Fewer of them say nothing."""
 
 

@@ -6,6 +6,7 @@ Belongs to the event loop.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mishards.catalog.snapshot import Snapshot
 from mishards.errors import MishardsError
@@ -19,9 +20,9 @@ from mishards.wire.alike import AlikeRequests
 from mishards.wire.extensions import REVISION, STRICT_FILES
 from mishards.wire.search import SearchEnvelope
 
-_MOST_KEPT = 1024
+_MOST_KEPT: Final = 1024
 
-_OURS = frozenset({REVISION, STRICT_FILES})
+_OURS: Final = frozenset({REVISION, STRICT_FILES})
 """What nodes say that need not be told of deletes before a search, nor looked after when they have answered."""
 
 _Alike = tuple[str, tuple[str, ...], int, str]

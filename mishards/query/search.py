@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Sequence
 from functools import partial
+from typing import Final
 
 from mishards.catalog.snapshot import Snapshot
 from mishards.cluster.node import passed_on
@@ -39,10 +40,10 @@ from mishards.wire.search import SearchEnvelope, SearchInFilesEnvelope
 
 log = logging.getLogger(__name__)
 
-PARTIAL_KEY = "mishards-partial"
+PARTIAL_KEY: Final = "mishards-partial"
 """Initial metadata of a partial result: ``MISSING/ALL`` segments."""
 
-_STALE_ROUNDS = 4
+_STALE_ROUNDS: Final = 4
 """How often a search looks again before it believes that a node is at fault."""
 
 

@@ -9,16 +9,16 @@ import heapq
 import itertools
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from mishards.logs.calls import Served
     from mishards.transport.api import NodeCall
 
-SEARCHES = frozenset({"Search", "SearchInFiles", "SearchByID"})
+SEARCHES: Final = frozenset({"Search", "SearchInFiles", "SearchByID"})
 """The methods looked at."""
 
-_STAGE = "_ms"
+_STAGE: Final = "_ms"
 """How the names of notes end that are times of stages."""
 
 
@@ -122,7 +122,7 @@ def _described(served: Served, now: float) -> SlowSearch:
     )
 
 
-_NUMBERS = ("nq", "topk", "attempts", "retries", "failovers", "hedges")
+_NUMBERS: Final = ("nq", "topk", "attempts", "retries", "failovers", "hedges")
 
 
 def _number(value: object) -> int:

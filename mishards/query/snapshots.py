@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Final
 
 from mishards.catalog.cache import SnapshotCache
 from mishards.catalog.snapshot import Snapshot
@@ -17,7 +18,7 @@ from mishards.logs import notes
 from mishards.query.options import Consistency, SearchOptions
 from mishards.query.unflushed import Unflushed
 
-_STALLED_S = 1.0
+_STALLED_S: Final = 1.0
 """A read that takes longer than this counts as hanging."""
 
 

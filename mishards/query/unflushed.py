@@ -8,11 +8,13 @@ Belongs to the event loop.
 
 from __future__ import annotations
 
+from typing import Final
+
 from mishards.wire.scan import LENGTH_DELIMITED, Truncated, runs
 
-_MOST = 4096
+_MOST: Final = 4096
 """Marks kept; beyond, those go first that were made first. A collection that does not exist may have one."""
-_COLLECTION_NAME = 1
+_COLLECTION_NAME: Final = 1
 """Number of the field in ``InsertParam`` and ``DeleteByIDParam``."""
 
 

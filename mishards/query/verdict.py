@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from mishards.errors import Code
 
-_STALE_TEXTS = ("Invalid file id", "index is null", "Failed to load index file", "SegmentMissing")
+_STALE_TEXTS: Final = ("Invalid file id", "index is null", "Failed to load index file", "SegmentMissing")
 """What nodes of the 1.x protocol say of a file that was merged, compacted or dropped meanwhile. It has no code."""
 
-_OF_THE_REQUEST = frozenset(
+_OF_THE_REQUEST: Final = frozenset(
     {
         Code.PERMISSION_DENIED,
         Code.ILLEGAL_ARGUMENT,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from mishards.tracing.api import FORMAT, Value
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LONGEST = 1000
+_LONGEST: Final = 1000
 """Characters of a text; spans travel in datagrams."""
 
-_CONTEXT_KEYS = frozenset({"uber-trace-id", "traceparent", "tracestate"})
+_CONTEXT_KEYS: Final = frozenset({"uber-trace-id", "traceparent", "tracestate"})
 """What a context is sent as; where one is injected, the client's own must not stand beside it."""
 
 _active: ContextVar[Span | None] = ContextVar("mishards_span", default=None)

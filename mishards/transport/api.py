@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError
 
 T = TypeVar("T")
 
-SERVICE = "milvus.grpc.MilvusService"
+SERVICE: Final = "milvus.grpc.MilvusService"
 
 Metadata = Sequence[tuple[str, str]]
 """Text metadata of a call, keys in lower case; binary entries (``-bin``) are not passed on."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mishards.errors import (
     MishardsError,
     NodeFault,
@@ -12,7 +14,7 @@ from mishards.errors import (
     RpcStatus,
 )
 
-_VERDICTS = frozenset(
+_VERDICTS: Final = frozenset(
     {
         RpcStatus.INVALID_ARGUMENT,
         RpcStatus.NOT_FOUND,

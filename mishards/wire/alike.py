@@ -9,17 +9,17 @@ Knows rows of floats, all of one length and written the way every encoder writes
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mishards.wire.vectors import FloatGrid, Floats, Rows, float_grid
 
 T = TypeVar("T")
 
-_LONGEST = 8192
+_LONGEST: Final = 8192
 """Bytes beside the vectors of a request that is worth remembering."""
-_LENGTHS = 256
+_LENGTHS: Final = 256
 """Lengths of requests that are remembered; with one more, all are forgotten."""
-_OF_ONE_LENGTH = 8
+_OF_ONE_LENGTH: Final = 8
 
 
 class _Known(Generic[T]):

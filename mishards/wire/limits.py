@@ -5,6 +5,8 @@ The checks take the plain numbers of a request. In which order a method runs the
 
 from __future__ import annotations
 
+from typing import Final
+
 from mishards.errors import (
     IllegalArgument,
     IllegalDimension,
@@ -18,21 +20,21 @@ from mishards.errors import (
 )
 from mishards.kinds import IndexType, MetricType
 
-MAX_NAME_BYTES = 255
+MAX_NAME_BYTES: Final = 255
 """Bytes of a collection name or a partition tag."""
-MAX_DIMENSION = 32768
-MAX_INDEX_FILE_SIZE_MB = 4096
-MAX_TOPK = 16384
-MAX_INSERT_BYTES = 256 << 20
+MAX_DIMENSION: Final = 32768
+MAX_INDEX_FILE_SIZE_MB: Final = 4096
+MAX_TOPK: Final = 16384
+MAX_INSERT_BYTES: Final = 256 << 20
 """Raw vector data of one Insert."""
-MAX_IDS_PER_GET = 1000
+MAX_IDS_PER_GET: Final = 1000
 """Ids of one GetVectorsByID."""
-MAX_PARTITIONS = 4096
+MAX_PARTITIONS: Final = 4096
 """Created partitions of one collection."""
-MAX_SEARCH_FILES = 65536
+MAX_SEARCH_FILES: Final = 65536
 """Segments of one search."""
 
-_OTHERS_INDEX_TYPES = (IndexType.IVF_SQ8H, IndexType.SPTAG_KDT, IndexType.SPTAG_BKT)
+_OTHERS_INDEX_TYPES: Final = (IndexType.IVF_SQ8H, IndexType.SPTAG_KDT, IndexType.SPTAG_BKT)
 
 
 def check_dimension(dimension: int, metric: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import re2  # type: ignore[import-untyped]  # the package ships no types
 
@@ -17,12 +18,12 @@ from mishards.errors import IllegalCollectionName, PartitionError
 from mishards.kinds import DEFAULT_TAG
 from mishards.wire.limits import MAX_NAME_BYTES, MAX_PARTITIONS
 
-_BLANKS = " \t\r\n"
-_NAME_START = re.compile(r"[A-Za-z_]")
-_NAME = re.compile(r"[A-Za-z0-9_]+")
-_LITERAL_TAG = re.compile(r"[^\\^$.|?*+()\[\]{}]+")  # no character that means something in a pattern
-_BRANCHING = re.compile(r"[|?*+{]")
-_MAX_MATCHING_WORK = 250_000_000
+_BLANKS: Final = " \t\r\n"
+_NAME_START: Final = re.compile(r"[A-Za-z_]")
+_NAME: Final = re.compile(r"[A-Za-z0-9_]+")
+_LITERAL_TAG: Final = re.compile(r"[^\\^$.|?*+()\[\]{}]+")  # no character that means something in a pattern
+_BRANCHING: Final = re.compile(r"[|?*+{]")
+_MAX_MATCHING_WORK: Final = 250_000_000
 """States that the patterns can be in at once times characters of the names: a second of matching at the worst."""
 
 

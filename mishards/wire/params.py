@@ -10,26 +10,26 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from mishards.errors import IllegalArgument, IllegalDimension, IllegalIndexType, IllegalMetric, MalformedParams
 from mishards.kinds import IndexType, MetricType
 
-PARAMS_KEY = "params"
+PARAMS_KEY: Final = "params"
 """Key of the pair in ``extra_params`` that holds the JSON object."""
 
-CONSISTENCY_LEVELS = ("Strong", "Session", "Bounded", "Eventually")
+CONSISTENCY_LEVELS: Final = ("Strong", "Session", "Bounded", "Eventually")
 """The values of ``consistency_level``, a search parameter of this project that Milvus 1.x ignores."""
 
 MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
 
-_MAX_DEPTH = 100
+_MAX_DEPTH: Final = 100
 """Nesting that is accepted, so that whoever encodes the object again does not run out of stack."""
 
 _Range = tuple[str, int, int]
 
-_NLIST: _Range = ("nlist", 1, 65536)
-_BUILD_RANGES: Mapping[IndexType, tuple[_Range, ...]] = {
+_NLIST: Final[_Range] = ("nlist", 1, 65536)
+_BUILD_RANGES: Final[Mapping[IndexType, tuple[_Range, ...]]] = {
     IndexType.IVF_FLAT: (_NLIST,),
     IndexType.IVF_SQ8: (_NLIST,),
     IndexType.IVF_SQ8H: (_NLIST,),
@@ -43,7 +43,7 @@ _BUILD_RANGES: Mapping[IndexType, tuple[_Range, ...]] = {
     IndexType.HNSW: (("M", 4, 64), ("efConstruction", 8, 512)),
     IndexType.ANNOY: (("n_trees", 1, 1024),),
 }
-_IVF_TYPES = (IndexType.IVF_FLAT, IndexType.IVF_SQ8, IndexType.IVF_SQ8H, IndexType.IVF_PQ)
+_IVF_TYPES: Final = (IndexType.IVF_FLAT, IndexType.IVF_SQ8, IndexType.IVF_SQ8H, IndexType.IVF_PQ)
 
 
 class Pair(Protocol):
@@ -204,7 +204,7 @@ def _required(params: Mapping[str, Any], name: str) -> int:
     return int(value)
 
 
-_JSON_KINDS = {bool: "boolean", str: "string", type(None): "null", list: "array", dict: "object"}
+_JSON_KINDS: Final = {bool: "boolean", str: "string", type(None): "null", list: "array", dict: "object"}
 
 
 def _check_depth(parsed: Any) -> None:
@@ -228,4 +228,4 @@ def _parse_constant(name: str) -> None:
     raise ValueError(f"'{name}' is not a JSON value")
 
 
-_DECODER = json.JSONDecoder(parse_float=_parse_float, parse_constant=_parse_constant)
+_DECODER: Final = json.JSONDecoder(parse_float=_parse_float, parse_constant=_parse_constant)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Final
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
@@ -18,12 +19,12 @@ from mishards.wire.protos import milvus_pb2
 from mishards.wire.protos.status_pb2 import Status
 from mishards.wire.scan import LENGTH_DELIMITED, Truncated, runs, varint_bytes
 
-SUCCESS_REASON = "OK"
+SUCCESS_REASON: Final = "OK"
 """The reason of every successful reply."""
 
-_STATUS_TAG = b"\x0a"  # field 1, length-delimited
+_STATUS_TAG: Final = b"\x0a"  # field 1, length-delimited
 _OK = b"\x12\x02OK"  # the status of success as every encoder writes it: code 0 is not sent
-OK_FIELD = _STATUS_TAG + bytes([len(_OK)]) + _OK
+OK_FIELD: Final = _STATUS_TAG + bytes([len(_OK)]) + _OK
 """The status of success as field 1 of a reply."""
 
 
@@ -49,7 +50,7 @@ def _methods() -> dict[str, Method]:
     }
 
 
-METHODS: Mapping[str, Method] = MappingProxyType(_methods())
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(_methods())
 """Every RPC of the service, by its bare name."""
 
 
@@ -94,7 +95,7 @@ def status_of(method: str, reply: bytes) -> tuple[Code | int, str]:
     return (Code(code) if code in _CODES else code), status.reason
 
 
-_CODES = frozenset(Code)
+_CODES: Final = frozenset(Code)
 
 
 def _status_bytes(reply: bytes) -> bytes:

@@ -11,20 +11,20 @@ vectors are one run, found by a few numpy operations however long it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-VARINT = 0
-FIXED64 = 1
-LENGTH_DELIMITED = 2
-FIXED32 = 5
+VARINT: Final = 0
+FIXED64: Final = 1
+LENGTH_DELIMITED: Final = 2
+FIXED32: Final = 5
 
-_FEW = 16  # records; below this a Python loop beats numpy's set-up
-_MAX_RUNS = 1 << 20
+_FEW: Final = 16  # records; below this a Python loop beats numpy's set-up
+_MAX_RUNS: Final = 1 << 20
 """No client writes as many fields that are not alike; stepping over that many takes about a second."""
-_MAX_TAG = 0xFFFFFFFF
-_UINT64 = 0xFFFFFFFFFFFFFFFF
+_MAX_TAG: Final = 0xFFFFFFFF
+_UINT64: Final = 0xFFFFFFFFFFFFFFFF
 
 
 class Truncated(ValueError):

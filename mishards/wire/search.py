@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -17,9 +18,9 @@ from mishards.wire.protos.milvus_pb2 import SearchInFilesParam, SearchParam
 from mishards.wire.scan import varint_bytes
 from mishards.wire.vectors import Rows, split_rows
 
-_QUERY_ROWS = 3
-_SEARCH_PARAM = 2
-_SMALL = 1 << 16  # bytes; below this protobuf parses the vectors faster than Python steps over them
+_QUERY_ROWS: Final = 3
+_SEARCH_PARAM: Final = 2
+_SMALL: Final = 1 << 16  # bytes; below this protobuf parses the vectors faster than Python steps over them
 
 
 @dataclass(slots=True, eq=False)  # not frozen: one is made for each search, and that takes three times as long

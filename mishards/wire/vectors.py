@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -20,18 +21,18 @@ from mishards.wire.replies import OK_FIELD
 from mishards.wire.scan import LENGTH_DELIMITED, Run, Truncated, read_varint, runs, varint_bytes
 from mishards.wire.varints import decode_varints, encode_varints
 
-NO_ROWS = "The vector array is empty. Make sure you have entered vector records."
-WRONG_DIMENSION = "The vector dimension must be equal to the collection dimension."
+NO_ROWS: Final = "The vector array is empty. Make sure you have entered vector records."
+WRONG_DIMENSION: Final = "The vector dimension must be equal to the collection dimension."
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 _FLOATS, _BYTES = b"\x0a", b"\x12"  # tags of float_data, packed, and binary_data
 _INSERT_ROWS, _INSERT_IDS = 2, 3
-_MAX_PARSED_ROWS = 1 << 20
+_MAX_PARSED_ROWS: Final = 1 << 20
 """Rows that are read one by one; many more are no honest request, and would take seconds."""
-_FIELD_2 = b"\x12"
-_FLOAT32 = np.dtype("<f4")
+_FIELD_2: Final = b"\x12"
+_FLOAT32: Final = np.dtype("<f4")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

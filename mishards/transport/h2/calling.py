@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from struct import Struct
+from typing import Final
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError, NodeFault, NodeTimeout, NodeUnavailable
@@ -17,9 +18,11 @@ from mishards.transport.api import Outcome
 from mishards.transport.h2 import frames
 from mishards.transport.h2.connection import Connection
 from mishards.transport.h2.frames import (
+    DATA,
     DEFAULT_MAX_FRAME,
     END_HEADERS,
     END_STREAM,
+    HEADERS,
     MAX_STREAM_ID,
     PREFACE,
     ConnectionFault,
@@ -36,9 +39,9 @@ from mishards.transport.h2.stream import Stream
 from mishards.transport.h2.timers import Deadlines
 from mishards.transport.h2.turns import Turns
 
-_DATA_AND_PREFIX = Struct(">HBBBI BI")
+_DATA_AND_PREFIX: Final = Struct(">HBBBI BI")
 
-_INFLATED_ON_THE_LOOP = 64 << 10
+_INFLATED_ON_THE_LOOP: Final = 64 << 10
 """A larger message is decompressed on a thread."""
 
 
@@ -175,11 +178,11 @@ class CallingConnection(Connection[CallStream]):
         outbox, size = self.outbox, len(request)
         length = size + PREFIX.size
         if len(block) <= DEFAULT_MAX_FRAME:
-            outbox.write(frames.header(len(block), frames.HEADERS, END_HEADERS, stream_id), block)
+            outbox.write(frames.header(len(block), HEADERS, END_HEADERS, stream_id), block)
         else:
             outbox.write(frames.header_frames(stream_id, block, DEFAULT_MAX_FRAME, ended=False))
         if outbox.takes(stream, length):
-            before = _DATA_AND_PREFIX.pack(length >> 8, length & 0xFF, frames.DATA, END_STREAM, stream_id, 0, size)
+            before = _DATA_AND_PREFIX.pack(length >> 8, length & 0xFF, DATA, END_STREAM, stream_id, 0, size)
             outbox.write(before, request)
         else:
             outbox.send(stream, PREFIX.pack(0, size), request, b"")

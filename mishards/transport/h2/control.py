@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mishards.transport.h2 import frames
 from mishards.transport.h2.flow import Allowance
@@ -19,11 +19,11 @@ from mishards.transport.h2.stream import Stream
 
 S = TypeVar("S", bound=Stream)
 
-_NUISANCES = 5_000.0
-_NUISANCES_PER_S = 1_000.0
+_NUISANCES: Final = 5_000.0
+_NUISANCES_PER_S: Final = 1_000.0
 """Frames of no use that are put up with: far more than any client has a reason to send."""
-_REMEMBERED_RESETS = 256
-_DEFAULT_TABLE_BYTES = 4096
+_REMEMBERED_RESETS: Final = 256
+_DEFAULT_TABLE_BYTES: Final = 4096
 
 
 class Controlled(Link, Generic[S]):

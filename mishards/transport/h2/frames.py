@@ -7,28 +7,39 @@ from __future__ import annotations
 
 import enum
 from struct import Struct
+from typing import Final
 
 from mishards.errors import MishardsError
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+DATA: Final = 0
+HEADERS: Final = 1
+PRIORITY: Final = 2
+RST_STREAM: Final = 3
+SETTINGS: Final = 4
+PUSH_PROMISE: Final = 5
+PING: Final = 6
+GOAWAY: Final = 7
+WINDOW_UPDATE: Final = 8
+CONTINUATION: Final = 9
 
-END_STREAM = ACK = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
-PRIORITY_FLAG = 0x20
+END_STREAM: Final = 0x1
+ACK: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+PRIORITY_FLAG: Final = 0x20
 
-MAX_WINDOW = (1 << 31) - 1
-MAX_STREAM_ID = (1 << 31) - 1
-DEFAULT_WINDOW = 65_535
-DEFAULT_MAX_FRAME = 16_384
+MAX_WINDOW: Final = (1 << 31) - 1
+MAX_STREAM_ID: Final = (1 << 31) - 1
+DEFAULT_WINDOW: Final = 65_535
+DEFAULT_MAX_FRAME: Final = 16_384
 
-HEADER = Struct(">HBBBI")
+HEADER: Final = Struct(">HBBBI")
 """Of every frame: 24 bits of length as 16 and 8, type, flags, stream."""
 
-_U32 = Struct(">I")
-_SETTING = Struct(">HI")
+_U32: Final = Struct(">I")
+_SETTING: Final = Struct(">HI")
 
 
 class ErrorCode(enum.IntEnum):
@@ -101,7 +112,7 @@ def settings(values: dict[Setting, int]) -> bytes:
     return header(len(payload), SETTINGS, 0, 0) + payload
 
 
-SETTINGS_ACK = header(0, SETTINGS, ACK, 0)
+SETTINGS_ACK: Final = header(0, SETTINGS, ACK, 0)
 
 
 def header_frames(stream_id: int, block: bytes, max_frame: int, *, ended: bool) -> bytes:

@@ -9,26 +9,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from mishards.errors import RpcStatus
 from mishards.transport.api import SERVICE, Metadata
 from mishards.transport.h2.headers import Fields, field, field_of_static, is_well_formed
 
-ACCEPT_ENCODING = field(b"grpc-accept-encoding", b"identity,deflate,gzip")
+ACCEPT_ENCODING: Final = field(b"grpc-accept-encoding", b"identity,deflate,gzip")
 
-_PREFIX = f"/{SERVICE}/".encode("ascii")
-_MAX_MESSAGE_BYTES = 4096
+_PREFIX: Final = f"/{SERVICE}/".encode("ascii")
+_MAX_MESSAGE_BYTES: Final = 4096
 """Of a status message as sent: peers refuse long header lists."""
 
-_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
-_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_FORBIDDEN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-_OWN = frozenset((b"te", b"content-type", b"content-length", b"host", b"grpc-timeout", b"grpc-encoding",
+_TIMEOUT: Final = re.compile(rb"(\d{1,8})([HMSmun])")
+_UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_FORBIDDEN: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_OWN: Final = frozenset((b"te", b"content-type", b"content-length", b"host", b"grpc-timeout", b"grpc-encoding",
                   b"grpc-accept-encoding", b"grpc-status", b"grpc-message"))  # fmt: skip
 """Fields of the protocol, which are no metadata."""
 
-_PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}
+_PLAIN: Final = frozenset(range(0x20, 0x7F)) - {0x25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class RequestHead:
     malformed: bool = False
 
 
-_BAD = RequestHead(malformed=True)
+_BAD: Final = RequestHead(malformed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +213,11 @@ def percent_encoded(text: str) -> bytes:
 
 # Of the static table: 1 :authority, 3 :method POST, 4 :path, 6 and 7 :scheme http and https, 8 :status,
 # 31 content-type.
-REPLY_HEAD = b"\x88" + field_of_static(31, b"application/grpc") + ACCEPT_ENCODING
+REPLY_HEAD: Final = b"\x88" + field_of_static(31, b"application/grpc") + ACCEPT_ENCODING
 """Of every reply that has a message."""
 
 
-REPLY_ERROR = b"\x88" + field_of_static(31, b"application/grpc")
+REPLY_ERROR: Final = b"\x88" + field_of_static(31, b"application/grpc")
 """What the one header block of a reply without a message begins with."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from typing import Final
 
 from mishards.deadline import Deadline
 from mishards.errors import MishardsError, RpcStatus
@@ -26,9 +27,9 @@ from mishards.transport.status import status_of
 
 log = logging.getLogger(__name__)
 
-_INFLATED_ON_THE_LOOP = 64 << 10
+_INFLATED_ON_THE_LOOP: Final = 64 << 10
 """A larger message is decompressed on a thread."""
-_NEVER = Deadline.never()
+_NEVER: Final = Deadline.never()
 
 
 class ServedStream(Stream):

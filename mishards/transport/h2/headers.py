@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from hpack import Decoder, HPACKError
 from hpack.table import HeaderTable
@@ -21,24 +21,24 @@ T = TypeVar("T")
 
 Fields = Sequence[tuple[bytes, bytes]]
 
-_CACHED_BLOCKS = 256
-_CACHED_BLOCK_BYTES = 1024
+_CACHED_BLOCKS: Final = 256
+_CACHED_BLOCK_BYTES: Final = 1024
 """A longer block is decoded each time, so that a peer cannot fill the memory with them."""
 
-EMPTY_TABLE = b"\x20"
+EMPTY_TABLE: Final = b"\x20"
 """Before the first field of a block: the sender's dynamic table has no room from here on (RFC 7541, section 6.3)."""
 
-_PLAIN_FIELDS = 64
+_PLAIN_FIELDS: Final = 64
 """A block with more is left to the decoder, which counts what it says against the bound of a list."""
-_STATIC = (None, *HeaderTable.STATIC_TABLE)
+_STATIC: Final = (None, *HeaderTable.STATIC_TABLE)
 """Fields by their index in the static table."""
 
 # A name has no capital letter, and a colon at its beginning at most (RFC 9113, section 8.2.1).
-_NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
+_NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 
 
-_BREAKS = re.compile(rb"[\n\r\0]")
-_SIZES = [bytes((size,)) for size in range(127)]
+_BREAKS: Final = re.compile(rb"[\n\r\0]")
+_SIZES: Final = [bytes((size,)) for size in range(127)]
 """Lengths of strings, as far as one byte does."""
 
 

@@ -7,12 +7,12 @@ silence; what else the peer says entitles to the next one, and a long time does.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from mishards.transport.h2 import frames
 from mishards.transport.h2.control import Controlled
 
-_OPAQUE = b"alive?!?"
+_OPAQUE: Final = b"alive?!?"
 
 
 class Keepalive:

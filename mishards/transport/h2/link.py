@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from mishards.transport.h2 import frames
 from mishards.transport.h2.frames import ConnectionFault
@@ -20,13 +20,13 @@ from mishards.transport.h2.stream import Stream
 
 log = logging.getLogger(__name__)
 
-_LINGER_S = 5.0
+_LINGER_S: Final = 5.0
 """How long a closed connection may take to be rid of its last bytes."""
 
-_LAST_WORDS_S = 1.0
+_LAST_WORDS_S: Final = 1.0
 """How long a peer has to read what was written before the end, and to close."""
 
-_TCP_KEEPALIVE = (
+_TCP_KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),

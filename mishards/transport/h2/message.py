@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import zlib
 from struct import Struct
+from typing import Final
 
 from mishards.errors import MishardsError, RpcStatus
 
-PREFIX = Struct(">BI")
+PREFIX: Final = Struct(">BI")
 """Compressed flag and length."""
 
-_FRAGMENT = 4096
+_FRAGMENT: Final = 4096
 """A piece up to this size is copied at once."""
 
-_WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
+_WINDOW_BITS: Final = {b"gzip": 31, b"deflate": 15}
 
 
 class MessageFault(MishardsError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from mishards.transport.h2.frames import (
     DATA,
@@ -20,10 +21,10 @@ from mishards.transport.h2.frames import (
 )
 from mishards.transport.h2.stream import Stream
 
-TURN_BYTES = 128 << 10
+TURN_BYTES: Final = 128 << 10
 """A message that waits sends so much before the next one has its turn."""
 
-MAX_PROVOKED_BYTES = 1 << 20
+MAX_PROVOKED_BYTES: Final = 1 << 20
 """Of answers to a peer that does not read them."""
 
 

@@ -6,12 +6,16 @@ difference: where these say UNKNOWN because no gRPC server has said anything, th
 
 from __future__ import annotations
 
+from typing import Final
+
 from mishards.errors import MishardsError, NodeFault, RpcStatus
 from mishards.transport.h2.frames import ErrorCode
 from mishards.transport.h2.grpc_fields import ReplyHead
 from mishards.transport.status import error_of
 
-_OF_HTTP = {
+_OK: Final = int(RpcStatus.OK)
+
+_OF_HTTP: Final = {
     400: RpcStatus.INTERNAL,
     401: RpcStatus.UNAUTHENTICATED,
     403: RpcStatus.PERMISSION_DENIED,
@@ -22,7 +26,7 @@ _OF_HTTP = {
     504: RpcStatus.UNAVAILABLE,
 }
 
-_OF_RESET = {
+_OF_RESET: Final = {
     ErrorCode.REFUSED_STREAM: RpcStatus.UNAVAILABLE,
     ErrorCode.CANCEL: RpcStatus.CANCELLED,
     ErrorCode.ENHANCE_YOUR_CALM: RpcStatus.RESOURCE_EXHAUSTED,
@@ -35,7 +39,7 @@ def failure(address: str, head: ReplyHead | None, trailers: ReplyHead | None) ->
     last = trailers or head
     if last is None or last.malformed or (head is not None and head.malformed):
         return NodeFault(address, "it answered with malformed header fields")
-    if last.status == RpcStatus.OK:
+    if last.status == _OK:
         return None
     if last.status > 0:
         known = last.status in RpcStatus.__members__.values()

@@ -6,6 +6,8 @@ large body is never gathered twice; all other frames are whole, header blocks ar
 
 from __future__ import annotations
 
+from typing import Final
+
 from mishards.transport.h2.frames import (
     CONTINUATION,
     DATA,
@@ -20,11 +22,11 @@ from mishards.transport.h2.frames import (
     ErrorCode,
 )
 
-MAX_CONTINUATIONS = 32
+MAX_CONTINUATIONS: Final = 32
 """Frames that one header block may be spread over."""
 
 
-_ONE_BLOCK = END_HEADERS | PADDED | PRIORITY_FLAG
+_ONE_BLOCK: Final = END_HEADERS | PADDED | PRIORITY_FLAG
 """The flags that make HEADERS more than one whole header block, and the one that says it is."""
 
 

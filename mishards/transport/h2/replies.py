@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from mishards.errors import RpcStatus
 from mishards.transport.h2 import frames
-from mishards.transport.h2.frames import DEFAULT_MAX_FRAME
+from mishards.transport.h2.frames import DATA, DEFAULT_MAX_FRAME
 from mishards.transport.h2.grpc_fields import REPLY_ERROR, REPLY_HEAD, Answer, http_status_fields, status_fields
 from mishards.transport.h2.message import PREFIX
 from mishards.transport.h2.outbox import Outbox
 from mishards.transport.h2.stream import Stream
 
 _OK = status_fields(RpcStatus.OK, "")
-_HEAD_START = frames.header(len(REPLY_HEAD), frames.HEADERS, frames.END_HEADERS, 0)[:5]
-_TRAILER_START = frames.header(len(_OK), frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0)[:5]
+_HEAD_START: Final = frames.header(len(REPLY_HEAD), frames.HEADERS, frames.END_HEADERS, 0)[:5]
+_TRAILER_START: Final = frames.header(len(_OK), frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0)[:5]
 
-_BEFORE = Struct(f">5sI{len(REPLY_HEAD)}s HBBBI BI")
+_BEFORE: Final = Struct(f">5sI{len(REPLY_HEAD)}s HBBBI BI")
 """HEADERS of a reply, the header of its one DATA frame, the message's prefix."""
-_DATA = Struct(">HBBBI BI")
-_TRAILER = Struct(f">5sI{len(_OK)}s")
+_DATA: Final = Struct(">HBBBI BI")
+_TRAILER: Final = Struct(f">5sI{len(_OK)}s")
 
 
 def write_reply(outbox: Outbox, stream: Stream, body: bytes, head: bytes = REPLY_HEAD) -> bool:
@@ -28,7 +29,7 @@ def write_reply(outbox: Outbox, stream: Stream, body: bytes, head: bytes = REPLY
     length = size + PREFIX.size
     trailer = _TRAILER.pack(_TRAILER_START, stream_id, _OK)
     if outbox.takes(stream, length):
-        data = length >> 8, length & 0xFF, frames.DATA, 0, stream_id, 0, size
+        data = length >> 8, length & 0xFF, DATA, 0, stream_id, 0, size
         if head is REPLY_HEAD:
             before = _BEFORE.pack(_HEAD_START, stream_id, head, *data)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from mishards.deadline import Deadline
 from mishards.transport.api import Handler, ServerOptions
@@ -13,9 +14,9 @@ from mishards.transport.h2.serving import ServedConnection
 from mishards.transport.h2.sockets import listen, remove_socket
 from mishards.transport.h2.timers import Deadlines
 
-_UNWIND_S = 2.0
+_UNWIND_S: Final = 2.0
 """For cancelled handlers and closed connections to end, after the grace."""
-_POLL_S = 0.01
+_POLL_S: Final = 0.01
 
 
 class H2Server:

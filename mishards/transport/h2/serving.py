@@ -5,6 +5,8 @@ Belongs to one event loop.
 
 from __future__ import annotations
 
+from typing import Final
+
 from mishards.errors import RpcStatus
 from mishards.security.tls import names_of
 from mishards.transport.h2 import frames
@@ -14,10 +16,10 @@ from mishards.transport.h2.handling import Handling, ServedStream, Service
 from mishards.transport.h2.headers import HeaderDecoder
 from mishards.transport.h2.sockets import peer_name
 
-_DRAIN_PING = b"draining"
-_DRAIN_ANSWER_S = 1.0
+_DRAIN_PING: Final = b"draining"
+_DRAIN_ANSWER_S: Final = 1.0
 """For the answer to the ping after the first GOAWAY; without it the second one follows then."""
-_HTTP1 = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_HTTP1: Final = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class ServedConnection(Handling):

@@ -8,12 +8,12 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mishards.errors import StartError
 
-UNIX = "unix:"
-_BACKLOG = 1024
+UNIX: Final = "unix:"
+_BACKLOG: Final = 1024
 
 
 def unix_path(address: str) -> Path:

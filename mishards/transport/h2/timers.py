@@ -6,13 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-_SHARE = 64
+_SHARE: Final = 64
 """A deadline fires late by less than this part of the time it was away, and by 1 ms at least."""
-_FINEST_S = 0.001
+_FINEST_S: Final = 0.001
 
 
 class Deadlines(Generic[T]):

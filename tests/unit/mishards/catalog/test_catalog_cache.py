@@ -36,7 +36,7 @@ class Source:
         self.given.append(previous)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        self.threads.add(threading.current_thread().name)
+        self.threads.add(threading.current_refresher().name)
         self.reads += 1
         version = self.reads
         assert self.free.wait(WAIT_S)
@@ -243,7 +243,7 @@ def test_closing_ends_the_thread_between_two_reads(open_cache: Open) -> None:
     cache = open_cache()
     now(cache)
     cache.close()
-    assert not cache._thread.is_alive()
+    assert not cache._refresher.is_alive()
     with pytest.raises(ShuttingDown):
         now(cache)
     cache.close()
@@ -258,10 +258,10 @@ def test_closing_fails_who_waits_before_it_waits_for_a_read_that_hangs(open_cach
     closing.start()
     with pytest.raises(ShuttingDown):
         future.result(WAIT_S)
-    assert cache._thread.is_alive()
+    assert cache._refresher.is_alive()
     source.free.set()
     closing.join(WAIT_S)
-    assert not cache._thread.is_alive()
+    assert not cache._refresher.is_alive()
 
 
 def test_a_cache_that_was_never_started_fails_who_waits_when_it_is_closed(source: Source) -> None:
