@@ -36,7 +36,7 @@ class Source:
         self.given.append(previous)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        self.threads.add(threading.current_refresher().name)
+        self.threads.add(threading.current_thread().name)
         self.reads += 1
         version = self.reads
         assert self.free.wait(WAIT_S)
