@@ -23,7 +23,7 @@ from node_load import clustered, search_request
 from routers import expect_hits, router, static
 from run import Defaults, Run, benchmark
 
-CALLERS = 32
+CALLERS = 64
 TOPK = 10
 SHARE = 0.1
 """Of a core, for each node."""

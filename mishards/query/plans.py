@@ -121,9 +121,9 @@ class Plans:
         return AtHand(plan, snapshot, nq)
 
     def _found(self, request: bytes) -> tuple[Plan, int] | None:
-        alike = self._alike.find(request)
+        alike = self._alike.count(request)
         if alike is not None:
-            return alike[0], len(alike[1])
+            return alike
         envelope = SearchEnvelope.scan(request)
         plan = self._kept.get(_alike(envelope))
         if plan is None:

@@ -44,9 +44,18 @@ class AlikeRequests(Generic[T]):
 
         None where no request like it was remembered.
         """
+        known = self._like(request)
+        return None if known is None else (known.about, known.grid.view(request))
+
+    def count(self, request: bytes) -> tuple[T, int] | None:
+        """What holds for this request, and how many vectors it has. None as in ``find``."""
+        known = self._like(request)
+        return None if known is None else (known.about, known.grid.records)
+
+    def _like(self, request: bytes) -> _Known[T] | None:
         for known in self._known.get(len(request), ()):
             if request.startswith(known.head) and request.endswith(known.tail) and known.grid.fits(request):
-                return known.about, known.grid.view(request)
+                return known
         return None
 
     def remember(self, request: bytes, rows: Rows, about: T) -> None:

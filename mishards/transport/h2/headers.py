@@ -37,7 +37,6 @@ _STATIC: Final = (None, *HeaderTable.STATIC_TABLE)
 _NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 
 
-_BREAKS: Final = re.compile(rb"[\n\r\0]")
 _SIZES: Final = [bytes((size,)) for size in range(127)]
 """Lengths of strings, as far as one byte does."""
 
@@ -174,7 +173,7 @@ def text_fields(pairs: Sequence[tuple[str, str]]) -> bytes:
     pieces: list[bytes] = []
     for key, text in pairs:
         value = text.encode("latin-1")
-        if _BREAKS.search(value):
+        if b"\n" in value or b"\r" in value or b"\0" in value:
             raise ValueError(f"metadata value {text!r} cannot be sent: it is of more than one line")
         size = len(value)
         pieces += (_name(key), _SIZES[size] if size < len(_SIZES) else _integer(size, 7), value)

@@ -37,6 +37,7 @@ def test_what_is_remembered_of_requests_holds_for_those_that_are_like_them(reque
     known: AlikeRequests[tuple[str, int, int]] = AlikeRequests()
     for request in requests:
         found = known.find(request)
+        assert known.count(request) == (None if found is None else (found[0], len(found[1])))
         if found is not None:
             assert found[0] == about(request)
             rows = SearchEnvelope.scan(request).rows
