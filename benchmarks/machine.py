@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from mishards.transport.loop import is_compiled
+
 QUIET_SHARE = 0.10
 """The share of all cores that others may use while a round begins."""
 QUIET_WAIT_S = 5.0
@@ -48,6 +50,7 @@ def describe() -> dict[str, str]:
         "system": f"Linux {platform.release()}",
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "compiled": f"Mishards' path of searches was {'compiled' if is_compiled() else 'not compiled'}.",
         "commit": _commit(),
         "pinned": _PINNED if can_pin() else "Nothing was kept on a core of its own: there is one, or no taskset.",
     }

@@ -88,6 +88,7 @@ def _setup(reports: Sequence[Report]) -> str:
             f"- {setup['processor']}, {setup['memory']}, {setup['system']}.",
             f"- Python {setup['python']}, {setup['versions']}.",
             f"- Commit {setup['commit']}, {setup['at']}; all of it took {took_s / 60:.0f} minutes.",
+            f"- {setup['compiled']}",
             f"- {setup['pinned']}",
             "",
         ]

@@ -36,7 +36,7 @@ def report(*results: Result, stopped: str = "", unmeasured: tuple[Goal, ...] = (
         setup={
             "processor": "P, 2 cores", "memory": "24 GiB", "system": "Linux", "python": "3.11", "versions": "numpy 2",
             "commit": "abc", "rounds": 3, "load": [0.2, 1.4], "at": "2026-01-01", "took_s": 90.0,
-            "busy": [0.0, 0.07], "pinned": "No.",
+            "busy": [0.0, 0.07], "compiled": "No.", "pinned": "No.",
         },
     )  # fmt: skip
 
