@@ -35,7 +35,7 @@ GOALS = (
         "<=",
         1.25,
         stretch=1.0,
-        reason="nginx passes bytes on; the router finds snapshot and route, and counts each search, in compiled Python. "
+        reason="nginx passes bytes on; the router finds snapshot and route, and counts each search, in compiled code. "
         "With one client it rests in between, and does it each time with caches that hold something else.",
     ),
     Goal(
