@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +18,17 @@ _JSON = "application/json"
 
 def ok(content: object = OK_BODY, status: int = HTTPStatus.OK) -> Response:
     """Answer an object; numpy arrays in it become arrays of numbers."""
-    return json_text(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status)
+    return json_text(orjson.dumps(content, _plain, _OPTIONS), status)
+
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def _plain(content: object) -> object:
+    """A dataclass by its fields. The library would look for them where those of a compiled one are not, and crash."""
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        return {field.name: getattr(content, field.name) for field in dataclasses.fields(content)}
+    raise TypeError(f"{type(content).__name__} has no form in JSON")
 
 
 def json_text(text: str | bytes, status: int = HTTPStatus.OK) -> Response:
