@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from milvus_node.service.pools import Share
+from milvus_node.service.jobs import Share
 from milvus_node.service.searches import SearchCalls
 from milvus_node.term import Term
 from mishards.election.api import Elector, Leadership

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from google.protobuf.message import DecodeError
 
-from milvus_node.service.pools import Pool, Share
+from milvus_node.service.jobs import Share
+from milvus_node.service.pools import Pool
 from mishards.answering import Answering
-from mishards.errors import Code, MalformedReply, MalformedRequest, UnknownMethod, WriteRefused
+from mishards.errors import Code, MalformedReply, MalformedRequest, MishardsError, UnknownMethod, WriteRefused
 from mishards.logs.calls import Ended
 from mishards.security.guard import Guard
 from mishards.tracing import spans
-from mishards.transport.api import Call
+from mishards.transport.api import Call, GiveUp, Outcome
 from mishards.wire.replies import METHODS, status_of
+
+log = logging.getLogger(__name__)
 
 Serve = Callable[[Call], bytes | Share[bytes]]
 """Serves one call on a worker thread: encoded request in, encoded reply out; raises MishardsError.
@@ -25,14 +30,17 @@ It may leave a share of the work, to be done together with that of other calls.
 """
 
 
+Again = Callable[[Call], "Share[bytes] | None"]
+"""At once, on the event loop: what ``Serve`` would leave of a call like one before. None where it must be asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Who serves a method, and where."""
 
     serve: Serve
     pool: Pool
-    again: Callable[[Call], Share[bytes] | None] | None = None
-    """At once, on the event loop: what ``serve`` would leave of a call like one before. None where it must be asked."""
+    again: Again | None = None
 
 
 class RunningCalls:
@@ -81,6 +89,19 @@ class Dispatcher:
         """Serve a call; errors of the protocol become the reply's status."""
         return await self._answering.answer(call)
 
+    def begin(self, call: Call, outcome: Outcome) -> GiveUp | None:
+        """Serve a call like one before the short way, as ``Begin`` of the transport says."""
+        method = call.method
+        route = self._routes.get(method)
+        if route is None or route.again is None:
+            return None
+        number = self._running.enter(method)
+        begin, over = _AtOnce(route.again, route.pool).begin, partial(self._running.leave, number)
+        given_up = self._answering.begin(call, outcome, begin, over)
+        if given_up is None:
+            over()
+        return given_up
+
     async def _routed(self, call: Call) -> bytes:
         method = call.method
         if method in self._refused:
@@ -118,9 +139,54 @@ async def _shared(pool: Pool, share: Share[bytes], call: Call, arrived: float) -
     try:
         return await pool.share(share)
     finally:
-        call.notes["wait_ms"] = 0.0
-        call.notes["check_ms"] = (checked - arrived) * 1000
-        call.notes["search_ms"] = (time.monotonic() - checked) * 1000
+        _note_stages(call, arrived, checked)
+
+
+def _note_stages(call: Call, arrived: float, checked: float) -> None:
+    """Of a call like one before, which waits for no thread before its search."""
+    notes = call.notes
+    notes["wait_ms"] = 0.0
+    notes["check_ms"] = (checked - arrived) * 1000
+    notes["search_ms"] = (time.monotonic() - checked) * 1000
+
+
+class _AtOnce:
+    """A call like one before, without a task."""
+
+    __slots__ = ("_again", "_arrived", "_call", "_checked", "_given_up", "_outcome", "_pool")
+
+    def __init__(self, again: Again, pool: Pool) -> None:
+        self._again = again
+        self._pool = pool
+
+    def begin(self, call: Call, outcome: Outcome) -> GiveUp | None:
+        """See ``Begin`` of the transport."""
+        self._arrived = time.monotonic()
+        share = self._again(call)
+        if share is None:
+            return None
+        self._call = call
+        self._outcome = outcome
+        self._checked = time.monotonic()
+        self._given_up = self._pool.begin(share, self._told)
+        return None if self._given_up is None else self._give_up
+
+    def _told(self, reply: bytes, error: BaseException | None) -> None:
+        call, self._given_up = self._call, None
+        _note_stages(call, self._arrived, self._checked)
+        if error is None:
+            self._outcome(reply, None)
+        elif isinstance(error, MishardsError):
+            self._outcome(b"", error)
+        else:
+            log.error("%s failed in a way that is a bug", call.method, exc_info=error)
+            self._outcome(b"", MishardsError(f"internal error: {error}"))
+
+    def _give_up(self) -> None:
+        given_up, self._given_up = self._given_up, None
+        if given_up is not None:
+            given_up()
+            _note_stages(self._call, self._arrived, self._checked)
 
 
 def _status(method: str, reply: bytes) -> tuple[Code | int, str]:

@@ -17,7 +17,7 @@ from milvus_node.index.api import BuildParams, Vectors
 from milvus_node.index.factory import build
 from milvus_node.ingest.buffer import Ids, InsertBuffer, RowBytes
 from milvus_node.search.searcher import Query
-from milvus_node.service.pools import Share
+from milvus_node.service.jobs import Share
 from milvus_node.service.searches import SearchCalls, checked, partitions_of
 from mishards.catalog.snapshot import Collection
 from mishards.errors import IllegalArgument

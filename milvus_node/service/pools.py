@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from milvus_node.search.batching import BatchQueue
+from milvus_node.service.jobs import Done, Job, Share, Told, done_together
+from milvus_node.service.threads import Threads
 from mishards.errors import Overloaded, ShuttingDown
+from mishards.transport.api import settling
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 MAX_BATCH_ROWS = 256
 """Rows of shares that are done together; one larger share is done alone."""
@@ -45,38 +46,6 @@ def away() -> Iterator[None]:
             yield
 
 
-@dataclass(frozen=True, slots=True)
-class Share(Generic[T_co]):
-    """The rest of a call's work: ``item``, which ``together`` turns into a result along with others of its key.
-
-    ``together`` gets the items of some shares of one key and returns as many results, in their order.
-    """
-
-    key: Hashable
-    rows: int
-    item: Any
-    together: Callable[[Sequence[Any]], Sequence[T_co]]
-
-
-class _Job:
-    """One call: work to begin, or a share to do.
-
-    ``waits`` and ``given_up`` belong to the pool's lock, ``reply`` to the event loop.
-    """
-
-    __slots__ = ("given_up", "reply", "share", "waits", "work")
-
-    def __init__(self, work: Callable[[], Any] | None, share: Share[Any] | None, reply: asyncio.Future[Any]) -> None:
-        self.work = work
-        self.share = share
-        self.reply = reply
-        self.waits = True
-        self.given_up = False
-
-
-_Outcome = tuple[_Job, Any, BaseException | None]
-
-
 class Pool:
     """Threads for one class of calls and a bounded queue before them. ``run`` belongs to one event loop."""
 
@@ -86,12 +55,13 @@ class Pool:
         self._threads = threads
         self._limit = threads + max_waiting
         self._admitted = 0
-        self._executor = ThreadPoolExecutor(threads + MAX_AWAY, thread_name_prefix=name)
         self._lock = threading.Lock()
+        self._reserve = Threads(name, threads + MAX_AWAY, self._lock, self._work)
         self._working = 0  # threads that will look for jobs again before they rest, without those away
         self._away = 0
-        self._new: deque[_Job] = deque()
-        self._shares: BatchQueue[_Job] = BatchQueue()
+        self._woken = False  # will threads be woken at the end of this turn of the event loop? under the lock
+        self._new: deque[Job] = deque()
+        self._shares: BatchQueue[Job] = BatchQueue()
         self._closed = False
 
     @property
@@ -106,38 +76,66 @@ class Pool:
             Overloaded: too many calls wait already.
             ShuttingDown: the pool is closed.
         """
-        result: T = await self._reply(self._admit(work, None))
+        result: T = await self._result(work, None)
         return result
 
     async def share(self, share: Share[T]) -> T:
         """Do a share; otherwise as ``run``."""
-        result: T = await self._reply(self._admit(None, share))
+        result: T = await self._result(None, share)
         return result
 
-    def _admit(self, work: Callable[[], Any] | None, share: Share[Any] | None) -> _Job:
+    def begin(self, share: Share[Any], told: Told) -> Callable[[], None] | None:
+        """Do a share without a task: return what gives it up, or None, with nothing done, where it is not admitted."""
+        if self._admitted >= self._limit:
+            return None
+        job = Job(None, share, asyncio.get_running_loop(), told)
+        with self._lock:
+            if self._closed:
+                return None
+            self._put(job)
+        self._admitted += 1
+        return partial(self._give_up, job)
+
+    async def _result(self, work: Callable[[], Any] | None, share: Share[Any] | None) -> Any:
         if self._admitted >= self._limit and not self._closed:
             raise Overloaded(f"{self._limit} {self._name} calls are under way or waiting already; try again later")
-        job = _Job(work, share, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Any] = loop.create_future()
+        job = Job(work, share, loop, settling(reply))
         with self._lock:
             if self._closed:
                 raise ShuttingDown
-            if share is None:
-                self._new.append(job)
-            else:
-                self._shares.add(share.key, job, share.rows)
-            self._wake_a_thread()
+            self._put(job)
         self._admitted += 1
-        return job
-
-    async def _reply(self, job: _Job) -> Any:
         try:
-            return await job.reply
+            return await reply
         except asyncio.CancelledError:
-            with self._lock:
+            self._give_up(job)
+            raise
+
+    def _put(self, job: Job) -> None:
+        """Let a job wait. What else comes in this turn of the event loop is there, too, when a thread looks."""
+        if job.share is None:
+            self._new.append(job)
+        else:
+            self._shares.add(job.share.key, job, job.share.rows)
+        if self._working < self._threads and not self._woken:
+            self._woken = True
+            job.loop.call_soon(self._wake_threads)
+
+    def _wake_threads(self) -> None:
+        with self._lock:
+            self._woken = False
+            for _ in range(min(len(self._new) + len(self._shares), self._threads - self._working)):
+                self._wake_a_thread()
+
+    def _give_up(self, job: Job) -> None:
+        """Nobody waits for a job any more; may be repeated."""
+        with self._lock:
+            if not job.given_up:
                 job.given_up = True
                 if job.waits:
                     self._admitted -= 1
-            raise
 
     def close(self) -> None:
         """Refuse new work, drop what waits; what runs goes on to its end."""
@@ -148,8 +146,8 @@ class Pool:
             while batch := self._shares.take(MAX_BATCH_ROWS):
                 dropped += batch
             dropped = self._picked(dropped)
+            self._reserve.close()
         self._deliver([(job, None, ShuttingDown()) for job in dropped])
-        self._executor.shutdown(wait=False)
 
     # --- on the threads; what needs the lock says so -----------------------------------------------------------------
 
@@ -157,7 +155,7 @@ class Pool:
         """Let one more thread look for jobs, unless all do or the pool is closed; under the lock."""
         if self._working < self._threads and not self._closed:
             self._working += 1
-            self._executor.submit(self._work)
+            self._reserve.wake()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -178,6 +176,7 @@ class Pool:
                     self._working += 1
 
     def _work(self) -> None:
+        """Do jobs while there are any."""
         _of_this_thread.pool = self
         shares_first = False
         while batch := self._next(shares_first):
@@ -185,10 +184,10 @@ class Pool:
                 # Calls that are cheap to begin go before shares; one that was long must not keep them waiting again.
                 shares_first = not self._begin(batch[0])
             else:
-                self._deliver(_finished(batch))
+                self._deliver(done_together(batch))
                 shares_first = False
 
-    def _next(self, shares_first: bool) -> list[_Job]:
+    def _next(self, shares_first: bool) -> list[Job]:
         """A new call or a batch of shares; nothing when this thread may rest."""
         with self._lock:
             # More than there should be work after one came back from being away; what it had begun is done.
@@ -198,16 +197,17 @@ class Pool:
                 if picked := self._picked(taken):
                     return picked
             self._working -= 1
+            self._reserve.rest()
             return []
 
-    def _picked(self, taken: Sequence[_Job]) -> list[_Job]:
+    def _picked(self, taken: Sequence[Job]) -> list[Job]:
         """Those of the jobs that someone still waits for, waiting in line no more; under the lock."""
         wanted = [job for job in taken if not job.given_up]
         for job in wanted:
             job.waits = False
         return wanted
 
-    def _begin(self, job: _Job) -> bool:
+    def _begin(self, job: Job) -> bool:
         """Do the call's work; did it end in line with a share?"""
         assert job.work is not None  # noqa: S101 - narrows the type; a job without work has its share from the start
         try:
@@ -226,34 +226,18 @@ class Pool:
                 if len(self._shares) > 1:
                     self._wake_a_thread()
                 return True
-        self._deliver([(job, None, None)] if job.given_up else _finished([job]))
+        self._deliver([(job, None, None)] if job.given_up else done_together([job]))
         return False
 
-    def _deliver(self, outcomes: list[_Outcome]) -> None:
+    def _deliver(self, done: list[Done]) -> None:
         """Hand results to their callers, all at once."""
-        if outcomes:
-            loop = outcomes[0][0].reply.get_loop()
+        if done:
+            loop = done[0][0].loop
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._settle, outcomes)
+                loop.call_soon_threadsafe(self._settle, done)
 
-    def _settle(self, outcomes: list[_Outcome]) -> None:
-        self._admitted -= len(outcomes)
-        for job, result, error in outcomes:
-            if job.reply.done():
-                continue  # the caller gave up
-            if error is None:
-                job.reply.set_result(result)
-            else:
-                job.reply.set_exception(error)
-
-
-def _finished(batch: Sequence[_Job]) -> list[_Outcome]:
-    """Do the shares of a batch together; one by one where that fails, so that each caller has its own error."""
-    shares = [job.share for job in batch if job.share is not None]
-    try:
-        results = shares[0].together([share.item for share in shares])
-        return [(job, result, None) for job, result in zip(batch, results, strict=True)]
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the callers'
-        if len(batch) == 1:
-            return [(batch[0], None, error)]
-    return [outcome for job in batch for outcome in _finished([job])]
+    def _settle(self, done: list[Done]) -> None:
+        self._admitted -= len(done)
+        for job, result, error in done:
+            if not job.given_up:
+                job.told(result, error)

@@ -10,7 +10,7 @@ from milvus_node.catalog import NodeCatalog
 from milvus_node.roles import WRITES
 from milvus_node.service.commands import Commands
 from milvus_node.service.definitions import WriteDefinitions
-from milvus_node.service.dispatch import Route, Serve
+from milvus_node.service.dispatch import Again, Route, Serve
 from milvus_node.service.pools import Pool
 from milvus_node.service.rows import RowCalls
 from milvus_node.service.search_by_id import SearchByIdCalls
@@ -71,7 +71,7 @@ def read_routes(calls: ReadCalls, pools: Pools) -> dict[str, Route]:
         **described,
         "GetVectorsByID": Route(rows.get_vectors_by_id, pools.info),
         "GetVectorIDs": Route(rows.get_vector_ids, pools.info),
-        "Search": Route(searches.search, pools.search),
+        "Search": Route(searches.search, pools.search, searches.search_again),
         "SearchInFiles": Route(searches.search_in_files, pools.search, searches.in_files_again),
         "SearchByID": Route(calls.by_id.search_by_id, pools.search),
         "PreloadCollection": Route(searches.preload, pools.definition),
@@ -109,11 +109,13 @@ class LeaderCalls:
         }
 
 
-def write_routes(serve: Callable[[str, Call], bytes], search: Serve, pools: Pools) -> dict[str, Route]:
+def write_routes(
+    serve: Callable[[str, Call], bytes], search: Serve, search_again: Again, pools: Pools
+) -> dict[str, Route]:
     """The methods of the writable role, each given with its name to ``serve``.
 
-    ``search`` stands in for the ``Search`` of any role.
+    ``search`` stands in for the ``Search`` of any role, and ``search_again`` does what it does at once.
     """
     rows = {"Insert", "DeleteByID"}
     writes = {m: Route(partial(serve, m), pools.write if m in rows else pools.definition) for m in WRITES}
-    return {**writes, "Search": Route(search, pools.search)}
+    return {**writes, "Search": Route(search, pools.search, search_again)}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 
@@ -14,16 +13,15 @@ from milvus_node.index import api as index_api
 from milvus_node.index.api import Vectors
 from milvus_node.search.cache import SegmentCache, key_of
 from milvus_node.search.searcher import Query, Searcher, joined
-from milvus_node.service.pools import Share
-from milvus_node.service.stages import Together, Waiting, waiting
+from milvus_node.service.jobs import Share
+from milvus_node.service.plans import Plan, Wanted, asks_for_growing_rows, revision_of
+from milvus_node.service.stages import Together, waiting
 from mishards.catalog.snapshot import Collection, Partition, Segment, Snapshot
-from mishards.deadline import Deadline
 from mishards.errors import InvalidFileId
 from mishards.kinds import IndexType, MetricType
 from mishards.transport.api import Call
 from mishards.wire import limits, names
 from mishards.wire.alike import AlikeRequests
-from mishards.wire.extensions import REVISION_KEY
 from mishards.wire.params import SearchParams, search_params
 from mishards.wire.protos import milvus_pb2 as pb
 from mishards.wire.replies import ok_status
@@ -33,31 +31,6 @@ from mishards.wire.vectors import check_finite, vector_rows
 
 _CACHED_TEXT = 1024
 """Characters of parameters that are worth remembering."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """What a search that passed every check comes to; the same for all that are alike but for vectors and caller."""
-
-    collection: Collection
-    segments: Sequence[Segment]
-    like: Query
-    """One of them."""
-    key: str
-    """The same for all that can be done together."""
-    version: int
-    """Of the snapshot that this was made from."""
-    notes: dict[str, object]
-
-
-class _Wanted(NamedTuple):
-    """One caller's search."""
-
-    plan: _Plan
-    vectors: Vectors
-    """Maybe a view of the request, and maybe with values that are not finite."""
-    deadline: Deadline
-    waiting: Waiting | None
 
 
 class SearchCalls:
@@ -72,7 +45,8 @@ class SearchCalls:
         self._searcher = searcher
         self._cache = cache
         self._pruned_version = 0
-        self._alike: AlikeRequests[_Plan] = AlikeRequests()
+        self._alike: AlikeRequests[Plan] = AlikeRequests()
+        self._alike_in_files: AlikeRequests[Plan] = AlikeRequests()
 
     def search(self, call: Call) -> Share[bytes]:
         """Search over the collection, or over the partitions that the tags select."""
@@ -81,7 +55,22 @@ class SearchCalls:
         snapshot = self._catalog.now()
         collection, query = self._checked(envelope, snapshot)
         segments = selected(collection, envelope.partition_tags)
-        return self._share(_plan(call, snapshot, (collection, segments), query, envelope.partition_tags), query, call)
+        plan = Plan(call, snapshot, (collection, segments), query, envelope.partition_tags)
+        if self._catalog.is_writer:
+            self._alike.remember(call.request, envelope.rows, plan)
+        return self._share(plan, query.vectors, call)
+
+    def search_again(self, call: Call) -> Share[bytes] | None:
+        """``search`` of a request like one before, without a look at anything; None where that will not do.
+
+        Never blocks. It does only where nobody else changes the catalog.
+        """
+        if not self._catalog.is_writer or asks_for_growing_rows(call):
+            return None
+        found = self._alike.find(call.request)
+        if found is None or found[0].version != self._catalog.known().version:
+            return None
+        return self._share(*found, call)
 
     def search_in_files(self, call: Call) -> Share[bytes]:
         """Search over the files named; without names, over the whole collection."""
@@ -91,43 +80,41 @@ class SearchCalls:
         if not request.file_ids:
             snapshot = self._catalog.now()
             collection, query = self._checked(envelope, snapshot)
-            return self._share(_plan(call, snapshot, (collection, collection.segments), query, ()), query, call)
+            plan = Plan(call, snapshot, (collection, collection.segments), query, ())
+            return self._share(plan, query.vectors, call)
         limits.check_search_files(len(request.file_ids))
         wanted = _numbers(request.file_ids)
         snapshot = self._snapshot_with(wanted, call)
         collection, query = self._checked(envelope, snapshot)
         segments = _found(snapshot, wanted, collection)
         all_known = snapshot.segments_by_file.keys() >= set(wanted)
-        if not segments or not (all_known or _revision(call) is None):
+        if not segments or not (all_known or revision_of(call) is None):
             raise InvalidFileId("Invalid file id")
-        plan = _plan(call, snapshot, (collection, segments), query, wanted)
+        plan = Plan(call, snapshot, (collection, segments), query, wanted)
         if all_known:
-            self._alike.remember(call.request, envelope.rows, plan)
-        return self._share(plan, query, call)
+            self._alike_in_files.remember(call.request, envelope.rows, plan)
+        return self._share(plan, query.vectors, call)
 
     def in_files_again(self, call: Call) -> Share[bytes] | None:
         """``search_in_files`` of a request like one before, without a look at anything; None where that will not do.
 
         Never blocks.
         """
-        found = self._alike.find(call.request)
+        found = self._alike_in_files.find(call.request)
         if found is None:
             return None
-        plan, vectors = found
         snapshot = self._catalog.known()
-        revision = _revision(call)
-        if revision is None or revision > snapshot.revision or plan.version != snapshot.version:
+        revision = revision_of(call)
+        if revision is None or revision > snapshot.revision or found[0].version != snapshot.version:
             return None
-        call.notes.update(plan.notes)
-        return Share(plan.key, len(vectors), _Wanted(plan, vectors, call.deadline, waiting()), self._search_together)
+        return self._share(*found, call)
 
-    def _share(self, plan: _Plan, query: Query, call: Call) -> Share[bytes]:
+    def _share(self, plan: Plan, vectors: Vectors, call: Call) -> Share[bytes]:
         """The search itself, to be done with others over the same segments in the same state of the catalog."""
         call.notes.update(plan.notes)
-        wanted = _Wanted(plan, query.vectors, call.deadline, waiting())
-        return Share(plan.key, len(query.vectors), wanted, self._search_together)
+        return Share(plan.key, len(vectors), Wanted(plan, vectors, call.deadline, waiting()), self._search_together)
 
-    def _search_together(self, shares: Sequence[_Wanted]) -> list[bytes]:
+    def _search_together(self, shares: Sequence[Wanted]) -> list[bytes]:
         plan = shares[0].plan
         with Together([wanted.waiting for wanted in shares], len(plan.segments)) as stages:
             query = joined(plan.like, [(wanted.vectors, wanted.deadline) for wanted in shares])
@@ -145,6 +132,7 @@ class SearchCalls:
         if snapshot.version > self._pruned_version:
             self._pruned_version = snapshot.version
             self._alike.clear()
+            self._alike_in_files.clear()
             self._cache.retain({key_of(segment) for segment in snapshot.segments_by_file.values()})
 
     def _snapshot_with(self, wanted: Sequence[int], call: Call) -> Snapshot:
@@ -153,7 +141,7 @@ class SearchCalls:
         Who does not say which revision it works on, a router without the extension or a client, gets the newest that
         can be had. Raises CatalogUnavailable where the router has read what this node cannot.
         """
-        revision = _revision(call)
+        revision = revision_of(call)
         if revision is None:
             return self._catalog.now()
         snapshot = self._catalog.at_least(revision)
@@ -185,27 +173,6 @@ class SearchCalls:
         self._reload()
         self._catalog.now()
         return ok_status().SerializeToString()
-
-
-def _plan(
-    call: Call,
-    snapshot: Snapshot,
-    where: tuple[Collection, Sequence[Segment]],
-    query: Query,
-    place: Sequence[str] | Sequence[int],
-) -> _Plan:
-    """What a checked search comes to; ``place`` says the same as the segments for one state of the catalog."""
-    collection, segments = where
-    # A share holds its collection as long as it waits, so that the identity is that of no other.
-    key = repr((id(collection), tuple(place), query.topk, query.metric, query.params))
-    notes = {**call.notes, "segments": len(segments)}
-    return _Plan(collection, segments, query, key, snapshot.version, notes)
-
-
-def _revision(call: Call) -> int | None:
-    """The revision of the catalog that the caller works on; None of one who does not say, a client or an old router."""
-    asked = next((value for key, value in call.metadata if key == REVISION_KEY), "")
-    return int(asked) if asked.isdecimal() else None
 
 
 def checked(envelope: SearchEnvelope, snapshot: Snapshot) -> tuple[Collection, Query]:

@@ -10,7 +10,7 @@ from harness.node_rpc import search_param
 from milvus_node.catalog import NodeCatalog
 from milvus_node.search.cache import SegmentCache
 from milvus_node.search.searcher import Searcher
-from milvus_node.service.pools import Share
+from milvus_node.service.jobs import Share
 from milvus_node.service.searches import SearchCalls
 from mishards.catalog.records import TableRecord
 from mishards.catalog.snapshot import Collection, Snapshot
@@ -27,6 +27,7 @@ class Catalog:
     """Says what it is told."""
 
     snapshot: Snapshot
+    is_writer: bool = True
 
     def now(self) -> Snapshot:
         return self.snapshot
