@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
@@ -12,17 +14,25 @@ from mishards.logs.calls import Served
 from mishards.metrics.instruments import Counts, Durations
 from mishards.wire.replies import METHODS
 
-_STAGES = ("wait", "check", "search")
+_STAGES = ("wait_ms", "check_ms", "search_ms")
+_FOLDED_AT = 1024
+
+_EndedCall = tuple[str, str, float, object, object, object]
+"""Method, outcome, seconds; milliseconds of each stage of a search, None of another call."""
 
 
 class Events(Collector):
-    """Told of calls, loads, syncs and work in the background. Safe from any thread."""
+    """Told of calls, loads, syncs and work in the background. Safe from any thread.
+
+    Calls that end are only put down; they are added up when somebody looks, or when many have come together.
+    """
 
     def __init__(self) -> None:
         self._requests = Counts(declared.REQUESTS)
         self._seconds = Durations(declared.REQUEST_SECONDS)
         self._stages = Durations(declared.STAGE_SECONDS)
-        self._stage = [(f"{stage}_ms", self._stages.of(stage)) for stage in _STAGES]
+        self._stage = [self._stages.of(stage.removesuffix("_ms")) for stage in _STAGES]
+        self._ended: deque[_EndedCall] = deque()
         self._loads = Durations(declared.LOAD_SECONDS)
         self._syncs = Durations(declared.WAL_SYNC_SECONDS)
         self._tasks = Durations(declared.TASK_SECONDS)
@@ -30,16 +40,14 @@ class Events(Collector):
 
     def ended(self, served: Served) -> None:
         """A call has ended."""
-        call = served.call
-        method = call.method if call.method in METHODS else "unknown"
-        self._requests.add(method, served.outcome)
-        self._seconds.add(served.seconds, method)
-        notes = call.notes
-        if "topk" in notes:  # a search
-            for key, buckets in self._stage:
-                milliseconds = notes.get(key)
-                if isinstance(milliseconds, float):
-                    buckets.add(milliseconds / 1000)
+        method, notes = served.call.method, served.call.notes
+        if method not in METHODS:
+            method = "unknown"
+        noted = notes.get
+        stages = (noted("wait_ms"), noted("check_ms"), noted("search_ms")) if "topk" in notes else (None, None, None)
+        self._ended.append((method, served.outcome, served.seconds, *stages))
+        if len(self._ended) >= _FOLDED_AT:
+            self._fold()
 
     def loaded(self, seconds: float) -> None:
         """A segment was read into memory."""
@@ -57,7 +65,23 @@ class Events(Collector):
 
     def collect(self) -> Iterator[Family]:
         """What Prometheus is shown."""
+        self._fold()
         for each in (self._requests, self._seconds, self._stages, self._loads):
             yield each.family()
         for written in (self._syncs, self._tasks, self._failures):
             yield written.family()
+
+    def _fold(self) -> None:
+        ended: list[_EndedCall] = []
+        with suppress(IndexError):
+            while True:  # one by one, so that two threads that fold at once share them
+                ended.append(self._ended.popleft())
+        if not ended:
+            return
+        methods, outcomes, seconds, *stages = zip(*ended, strict=True)
+        for labels, number in Counter(zip(methods, outcomes, strict=True)).items():
+            self._requests.add(*labels, amount=number)
+        for method in set(methods):
+            self._seconds.of(method).add_all([s for s, m in zip(seconds, methods, strict=True) if m == method])
+        for buckets, column in zip(self._stage, stages, strict=True):
+            buckets.add_all([ms / 1000 for ms in column if isinstance(ms, float)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -38,10 +38,15 @@ def joined(like: Query, parts: Sequence[tuple[Vectors, Deadline]]) -> Query:
 
     Its answer is theirs, one below the other.
     """
-    vectors = [part for part, _ in parts]
-    together = np.ascontiguousarray(vectors[0]) if len(vectors) == 1 else np.concatenate(vectors)
-    deadline = max((deadline for _, deadline in parts), key=lambda deadline: deadline.at)
-    return replace(like, vectors=cast("Vectors", together), deadline=deadline)
+    vectors, deadline = parts[0]
+    if len(parts) == 1:
+        together = np.ascontiguousarray(vectors)
+    else:
+        together = np.concatenate([part for part, _ in parts])
+        for _, other in parts:
+            if other.at > deadline.at:
+                deadline = other
+    return Query(cast("Vectors", together), like.topk, like.metric, like.params, deadline)
 
 
 class Searcher:
