@@ -5,6 +5,7 @@ The functions take and return faiss objects as they are; only the adapters of th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,11 +15,13 @@ from milvus_node.errors import SegmentDamaged
 from milvus_node.index.api import Deleted
 from milvus_node.index.container import Blob, BlobReader
 from milvus_node.index.engine import faiss
+from milvus_node.index.huge_pages import Block
 from milvus_node.index.ranking import pack, ranked, strictly_ranked, to_topk
 from mishards.kinds import MetricType
 from mishards.topk import TopK
 
 _BUFFER_BYTES = 1 << 20
+_ID_BYTES, _LINK_BYTES = 8, 4
 
 
 class LiveRows:
@@ -52,6 +55,24 @@ def stored_vectors(flat: Any) -> NDArray[np.float32]:
     flat = faiss().downcast_index(flat)
     view: NDArray[np.float32] = faiss().rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d)
     return view.reshape(flat.ntotal, flat.d)
+
+
+def memory_of(index: Any) -> Iterator[Block]:
+    """What a search of an index with inverted lists or a graph reads."""
+    f, size = faiss(), int(index.code_size) if hasattr(index, "code_size") else 0
+    if isinstance(index, f.IndexIVF):
+        lists = index.invlists
+        for number in range(index.nlist):
+            rows = int(lists.list_size(number))
+            if rows:
+                yield int(lists.get_codes(number)), rows * size
+                yield int(lists.get_ids(number)), rows * _ID_BYTES
+    elif isinstance(index, f.IndexHNSW | f.IndexNSG):
+        vectors = stored_vectors(index.storage)
+        yield vectors.ctypes.data, vectors.nbytes
+    if isinstance(index, f.IndexHNSW):
+        links = index.hnsw.neighbors
+        yield int(links.data()), int(links.size()) * _LINK_BYTES
 
 
 def blob(name: str, index: Any) -> Blob:

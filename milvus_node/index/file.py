@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from milvus_node.errors import IndexUnreadable, SegmentDamaged, SegmentMissing
-from milvus_node.index import binary_ivf, container, faiss_calls, forest, graph, ivf
+from milvus_node.index import binary_ivf, container, faiss_calls, forest, graph, huge_pages, ivf
 from milvus_node.index.api import Storable, StorableIndex
 from milvus_node.index.container import BlobReader
 from milvus_node.index.engine import faiss
@@ -83,6 +83,7 @@ def _read(index_type: IndexType, blobs: dict[str, BlobReader], shape: Shape) -> 
     if not right_class or (index.d, index.metric_type) != (dimension, metric):
         found = f"{type(index).__name__} of {index.d} dimensions, faiss metric {index.metric_type}"
         raise SegmentDamaged(f"{index_type.name} holds a {found}, expected {dimension} dimensions, {shape.metric.name}")
+    huge_pages.gather(faiss_calls.memory_of(index))
     if index_type is IndexType.HNSW:
         return graph.HnswIndex(index, shape.metric)
     if index_type is IndexType.RNSG:
