@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -31,14 +31,17 @@ class BatchQueue(Generic[T]):
             line = self._lines[key] = deque()
         line.append((next(self._numbers), rows, item))
 
-    def take(self, max_rows: int) -> list[T]:
-        """Take the items of the next key, up to ``max_rows`` rows; a larger first item comes alone. Empty if none."""
+    def take(self, max_rows: Callable[[T], int]) -> list[T]:
+        """Take the items of the next key, up to as many rows as its first item allows; a larger first item comes alone.
+
+        Empty if none waits.
+        """
         if not self._lines:
             return []
         key, line = min(self._lines.items(), key=_age)
         _, rows, first = line.popleft()
-        taken = [first]
-        while line and rows + line[0][1] <= max_rows:
+        taken, most = [first], max_rows(first)
+        while line and rows + line[0][1] <= most:
             _, more, item = line.popleft()
             rows += more
             taken.append(item)

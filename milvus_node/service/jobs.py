@@ -8,6 +8,9 @@ from typing import Any, Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
+MAX_BATCH_ROWS = 256
+"""Rows of shares that are done together; one larger share is done alone."""
+
 Told = Callable[[Any, "Exception | None"], None]
 """Told once, on the event loop, what came of a job: its result, or an error. Must be quick, must not raise."""
 
@@ -18,15 +21,22 @@ class Share(Generic[T_co]):
     ``together`` gets the items of some shares of one key and returns as many results, in their order.
     """
 
-    __slots__ = ("item", "key", "rows", "together")
+    __slots__ = ("enough", "item", "key", "rows", "together")
 
     def __init__(
-        self, key: Hashable, rows: int, item: Any, together: Callable[[Sequence[Any]], Sequence[T_co]]
+        self,
+        key: Hashable,
+        rows: int,
+        item: Any,
+        together: Callable[[Sequence[Any]], Sequence[T_co]],
+        enough: int = MAX_BATCH_ROWS,
     ) -> None:
+        """``enough``: to do more rows than that together costs about as much as to do them in two parts."""
         self.key = key
         self.rows = rows
         self.item = item
         self.together = together
+        self.enough = enough
 
 
 class Job:

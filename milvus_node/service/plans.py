@@ -6,17 +6,21 @@ from collections.abc import Sequence
 
 from milvus_node.index.api import Vectors
 from milvus_node.search.searcher import Query
+from milvus_node.service.jobs import MAX_BATCH_ROWS
 from milvus_node.service.stages import Waiting
 from mishards.catalog.snapshot import Collection, Segment, Snapshot
 from mishards.deadline import Deadline
 from mishards.transport.api import Call
 from mishards.wire.extensions import GROWING_KEY, REVISION_KEY
 
+_ENOUGH_BY_INDEX = 8
+"""What is the same for all rows of a batch is shared by then; only exact search gains by more, through products."""
+
 
 class Plan:
     """What a search that passed every check comes to; the same for all that are alike but for vectors and caller."""
 
-    __slots__ = ("collection", "key", "like", "notes", "segments", "version")
+    __slots__ = ("collection", "enough", "key", "like", "notes", "segments", "version")
 
     def __init__(
         self,
@@ -32,6 +36,8 @@ class Plan:
         # A share holds its collection as long as it waits, so that the identity is that of no other.
         self.key = repr((id(self.collection), tuple(place), like.topk, like.metric, like.params))
         """The same for all that can be done together."""
+        self.enough = _ENOUGH_BY_INDEX if all(segment.is_indexed for segment in self.segments) else MAX_BATCH_ROWS
+        """Rows beyond which nothing is gained by doing them together."""
         self.version = snapshot.version
         """Of the snapshot that this was made from."""
         self.notes: dict[str, object] = {**call.notes, "segments": len(self.segments)}

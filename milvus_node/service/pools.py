@@ -2,12 +2,15 @@
 
 Work may end early and leave a ``Share``: the rest of it, which can be done together with that of others. Nobody waits
 for company. A thread that is free first begins all calls that have come, then takes the shares of one key that wait by
-then; so batches grow with the load, and a call that is alone goes through on one thread without a stop.
+then; so batches grow with the load, and a call that is alone goes through on one thread without a stop. Where larger
+batches gain nothing, one is half of what is under way at most: while it is worked on, the callers of the other half get
+their answers and come again, so that neither they nor this machine have to wait for the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +19,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from milvus_node.search.batching import BatchQueue
-from milvus_node.service.jobs import Done, Job, Share, Told, done_together
+from milvus_node.service.jobs import MAX_BATCH_ROWS, Done, Job, Share, Told, done_together
 from milvus_node.service.threads import Threads
 from mishards.errors import Overloaded, ShuttingDown
 from mishards.transport.api import settling
 
 T = TypeVar("T")
-
-MAX_BATCH_ROWS = 256
-"""Rows of shares that are done together; one larger share is done alone."""
 
 MAX_AWAY = 64
 """Threads of a pool that may wait for the folder while others do their work; beyond that they keep their places."""
@@ -143,7 +143,7 @@ class Pool:
             self._closed = True
             dropped = list(self._new)
             self._new.clear()
-            while batch := self._shares.take(MAX_BATCH_ROWS):
+            while batch := self._shares.take(_all):
                 dropped += batch
             dropped = self._picked(dropped)
             self._reserve.close()
@@ -186,6 +186,7 @@ class Pool:
             else:
                 self._deliver(done_together(batch))
                 shares_first = False
+                os.sched_yield()  # where both have one processor, the event loop answers before this goes on
 
     def _next(self, shares_first: bool) -> list[Job]:
         """A new call or a batch of shares; nothing when this thread may rest."""
@@ -193,12 +194,16 @@ class Pool:
             # More than there should be work after one came back from being away; what it had begun is done.
             while (self._new or self._shares) and self._working <= self._threads:
                 new = self._new and not (shares_first and self._shares)
-                taken = [self._new.popleft()] if new else self._shares.take(MAX_BATCH_ROWS)
+                taken = [self._new.popleft()] if new else self._shares.take(self._most_rows)
                 if picked := self._picked(taken):
                     return picked
             self._working -= 1
             self._reserve.rest()
             return []
+
+    def _most_rows(self, first: Job) -> int:
+        enough = MAX_BATCH_ROWS if first.share is None else first.share.enough
+        return min(MAX_BATCH_ROWS, max(enough, self._admitted // 2))
 
     def _picked(self, taken: Sequence[Job]) -> list[Job]:
         """Those of the jobs that someone still waits for, waiting in line no more; under the lock."""
@@ -241,3 +246,7 @@ class Pool:
         for job, result, error in done:
             if not job.given_up:
                 job.told(result, error)
+
+
+def _all(_: Job) -> int:
+    return MAX_BATCH_ROWS

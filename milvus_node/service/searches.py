@@ -112,7 +112,8 @@ class SearchCalls:
     def _share(self, plan: Plan, vectors: Vectors, call: Call) -> Share[bytes]:
         """The search itself, to be done with others over the same segments in the same state of the catalog."""
         call.notes.update(plan.notes)
-        return Share(plan.key, len(vectors), Wanted(plan, vectors, call.deadline, waiting()), self._search_together)
+        wanted = Wanted(plan, vectors, call.deadline, waiting())
+        return Share(plan.key, len(vectors), wanted, self._search_together, plan.enough)
 
     def _search_together(self, shares: Sequence[Wanted]) -> list[bytes]:
         plan = shares[0].plan

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -47,12 +46,14 @@ def staged(handler: Handler) -> Handler:
     return served
 
 
-@dataclass(frozen=True, slots=True)
 class Waiting:
     """A traced search that waits to be done together with others, and since when."""
 
-    span: Span
-    since: float
+    __slots__ = ("since", "span")
+
+    def __init__(self, span: Span, since: float) -> None:
+        self.span = span
+        self.since = since
 
 
 def waiting() -> Waiting | None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from harness.waiting import eventually_async
-from milvus_node.service.jobs import Share
-from milvus_node.service.pools import MAX_BATCH_ROWS, Pool
+from milvus_node.service.jobs import MAX_BATCH_ROWS, Share
+from milvus_node.service.pools import Pool
 from mishards.errors import ShuttingDown
 
 WAIT_S = 20.0
