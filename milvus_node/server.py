@@ -29,6 +29,7 @@ from mishards.security.exposure import http_tls, warn_if_exposed
 from mishards.tracing.select import call_tracer_for
 from mishards.transport.api import Handler, Server, ServerOptions
 from mishards.transport.choice import transport_of
+from mishards.transport.loop import settle
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ async def run(options: NodeOptions, load: Callable[[], Loaded[NodeOptions]]) -> 
             addresses = [await server.start() for server in servers]
             log.info("listening on %s", ", ".join(addresses))
             await part.join(record_of(options, addresses[0]))
+            settle()
             print(f"ready {addresses[0]}", flush=True)  # noqa: T201 - the line that a supervisor waits for
             log.info("serving role=%s address=%s", options.role.value, addresses[0])
             await part.take_part(stopping)
