@@ -46,9 +46,11 @@ class IvfIndex:
         self.rows: Final = int(index.ntotal)
         self.dimension: Final = dimension
         self._index = index
+        self._width, self._nlist = int(index.d), int(index.nlist)
         # A selector, here one of everything, is what keeps faiss from matrix products. Those round differently with the
         # batch, and distances measured on codes begin with the distance to the centroid.
         self._directly = faiss().SearchParameters(sel=faiss().IDSelectorAll())
+        self._given: dict[int, Any] = {}
 
     @property
     def memory_bytes(self) -> int:
@@ -66,13 +68,19 @@ class IvfIndex:
         metric: MetricType | None = None,
     ) -> TopK:
         deleted = check_search(self, queries, k, deleted)
-        x = padded(np.ascontiguousarray(queries, dtype=np.float32), self._index.d)
-        nprobe = min(params.nprobe, self._index.nlist)
-        given = faiss().SearchParametersIVF(nprobe=nprobe, quantizer_params=self._directly)
-        live = None if deleted is None else faiss_calls.LiveRows(deleted)  # alive until the search returns
-        if live is not None:
-            given.sel = live.selector
+        x = padded(np.ascontiguousarray(queries, dtype=np.float32), self._width)
+        nprobe = min(params.nprobe, self._nlist)
+        if deleted is None:
+            given = self._given.get(nprobe)
+            if given is None:  # two threads may both make it, to the same end
+                given = self._given[nprobe] = self._parameters(nprobe)
+            return faiss_calls.search(self._index, x, k, self.metric, given)
+        given, live = self._parameters(nprobe), faiss_calls.LiveRows(deleted)  # alive until the search returns
+        given.sel = live.selector
         return faiss_calls.search(self._index, x, k, self.metric, given)
+
+    def _parameters(self, nprobe: int) -> Any:
+        return faiss().SearchParametersIVF(nprobe=nprobe, quantizer_params=self._directly)
 
     def blobs(self) -> Sequence[Blob]:
         """One part, in faiss's format."""

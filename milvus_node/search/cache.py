@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import TracebackType
 
 from milvus_node.search.segment import LoadedSegment
 from mishards.catalog.snapshot import Collection, Segment
@@ -40,13 +41,35 @@ def expected_bytes(segment: Segment) -> int:
     return segment.file.file_size + _BYTES_BESIDE_VECTORS * segment.rows
 
 
-@dataclass(slots=True)
-class _Entry:
-    """``nbytes`` is what the segment will take, about, until it is loaded."""
+class Entry:
+    """``nbytes`` is what the segment will take, about, until it is loaded; ``segment`` is set some time after that."""
 
-    loaded: Future[LoadedSegment]
-    nbytes: int
-    pins: int = 0
+    __slots__ = ("loaded", "nbytes", "pins", "segment")
+
+    def __init__(self, nbytes: int) -> None:
+        self.loaded: Future[LoadedSegment] = Future()
+        self.segment: LoadedSegment | None = None
+        self.nbytes = nbytes
+        self.pins = 0
+
+
+class Held:
+    """A segment pinned in memory for a block."""
+
+    __slots__ = ("_asked", "_cache", "_entry")
+
+    def __init__(self, cache: SegmentCache, collection: Collection, segment: Segment, deadline: Deadline) -> None:
+        self._cache = cache
+        self._asked = collection, segment, deadline
+
+    def __enter__(self) -> LoadedSegment:
+        self._entry, segment = self._cache.pin(*self._asked)
+        return segment
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._cache.unpin(self._entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,42 +93,52 @@ class SegmentCache:
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._nbytes = 0
         self._hits = self._loads = self._evictions = 0
 
-    @contextmanager
-    def hold(self, collection: Collection, segment: Segment, deadline: Deadline = _NEVER) -> Iterator[LoadedSegment]:
-        """The segment in memory, pinned until the block ends.
+    def hold(self, collection: Collection, segment: Segment, deadline: Deadline = _NEVER) -> Held:
+        """The segment in memory, pinned while the block lasts that this is the context of.
 
-        To be held one at a time: whoever waits for room must not be in another's way.
+        To be held one at a time: whoever waits for room must not be in another's way. To enter it
 
         Raises:
             DeadlineExceeded: there was no room, or someone else's load of it, which goes on, took too long.
             StorageError: it cannot be loaded; everyone who waited for the same load gets the same error, the next one
                 tries again.
         """
-        entry, mine = self._pinned(segment, deadline.earlier(_LONGEST_WAIT_S))
+        return Held(self, collection, segment, deadline)
+
+    def pin(self, collection: Collection, segment: Segment, deadline: Deadline) -> tuple[Entry, LoadedSegment]:
+        """Load the segment where that has not been done, and keep it until ``unpin``. Raises as ``hold``."""
+        with self._lock:
+            found = self._pin(segment)
+        if found is not None and found[0].segment is not None:
+            return found[0], found[0].segment
+        deadline = deadline.earlier(_LONGEST_WAIT_S)
+        entry, mine = self._pinned(segment, deadline) if found is None else found
         try:
             if mine:
                 with self._away():
                     self._fill(entry, collection, segment)
             elif not entry.loaded.done():
                 with self._away():
-                    _wait(entry, segment, deadline.earlier(_LONGEST_WAIT_S))
-            yield entry.loaded.result(0)
-        finally:
-            with self._lock:
-                entry.pins -= 1
-                self._shrink(0)
-                self._room.notify_all()
+                    _wait(entry, segment, deadline)
+            loaded = entry.segment = entry.loaded.result(0)
+        except BaseException:
+            self.unpin(entry)
+            raise
+        return entry, loaded
 
-    def _pinned(self, segment: Segment, deadline: Deadline) -> tuple[_Entry, bool]:
-        """The segment's entry, and whether it is new, so that the caller has to fill it."""
+    def unpin(self, entry: Entry) -> None:
+        """The segment is not used any more by who has pinned it."""
         with self._lock:
-            found = self._pin(segment)
-        if found is not None:
-            return found
+            entry.pins -= 1
+            self._shrink(0)
+            self._room.notify_all()
+
+    def _pinned(self, segment: Segment, deadline: Deadline) -> tuple[Entry, bool]:
+        """The segment's entry, once there is room, and whether it is new, so that the caller has to fill it."""
         with self._away(), self._lock:
             while (found := self._pin(segment)) is None:
                 if not self._room.wait(deadline.timeout()):
@@ -115,7 +148,7 @@ class SegmentCache:
                     )
             return found
 
-    def _pin(self, segment: Segment) -> tuple[_Entry, bool] | None:
+    def _pin(self, segment: Segment) -> tuple[Entry, bool] | None:
         """The same, or None where there is no room for it yet; under the lock."""
         key = key_of(segment)
         entry = self._entries.get(key)
@@ -125,7 +158,7 @@ class SegmentCache:
             self._shrink(nbytes)
             if self._entries and self._nbytes + nbytes > self._capacity_bytes:
                 return None
-            entry = self._entries[key] = _Entry(Future(), nbytes)
+            entry = self._entries[key] = Entry(nbytes)
             self._nbytes += nbytes
             self._loads += 1
         else:
@@ -134,7 +167,7 @@ class SegmentCache:
         self._entries.move_to_end(key)
         return entry, is_new
 
-    def _fill(self, entry: _Entry, collection: Collection, segment: Segment) -> None:
+    def _fill(self, entry: Entry, collection: Collection, segment: Segment) -> None:
         key = key_of(segment)
         try:
             loaded = self._load(collection, segment)
@@ -206,7 +239,7 @@ class SegmentCache:
         return sum(len(load.result().ids) for load in loads if load.done() and not load.exception())
 
 
-def _wait(entry: _Entry, segment: Segment, deadline: Deadline) -> None:
+def _wait(entry: Entry, segment: Segment, deadline: Deadline) -> None:
     """Wait for the end of a load, however it ends."""
     try:
         entry.loaded.exception(deadline.timeout())

@@ -88,7 +88,9 @@ class Searcher:
                 return _nothing(len(query.vectors)), 0
             k = min(query.topk, live)
             local = loaded.index.search(query.vectors, k, query.params, deleted=tombstones.mask, metric=query.metric)
-            ids = np.where(local.ids == NO_ID, NO_ID, loaded.ids[local.ids])
+            ids = loaded.ids.take(local.ids, mode="wrap")  # NO_ID takes the last one's, for now
+            if local.ids[:, -1].min() == NO_ID:
+                ids[local.ids == NO_ID] = NO_ID
             return TopK(ids, local.distances), live
 
 
