@@ -24,9 +24,11 @@ class Kitchen:
         self.begun = threading.Event()
         self.free = threading.Event()
 
-    def order(self, item: int, key: str = "key", rows: int = 1) -> Callable[[], int | Share[int]]:
+    def order(
+        self, item: int, key: str = "key", rows: int = 1, enough: int = MAX_BATCH_ROWS
+    ) -> Callable[[], int | Share[int]]:
         """Work that leaves a share."""
-        return lambda: Share(key, rows, item, self._together)
+        return lambda: Share(key, rows, item, self._together, enough)
 
     def hold(self) -> None:
         """Work that keeps its thread until ``free`` is set."""
@@ -112,6 +114,18 @@ async def test_a_batch_has_no_more_than_its_rows_and_a_large_share_is_done_alone
     kitchen.free.set()
     assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8]
     assert kitchen.batches == [[0, 1], [2], [3], [4]]
+
+
+async def test_where_more_gains_nothing_a_batch_is_half_of_what_is_under_way_or_what_is_enough(
+    pool: Pool, kitchen: Kitchen
+) -> None:
+    await held(pool, kitchen)
+    tasks = await ordered(pool, [kitchen.order(number, enough=4) for number in range(20)])
+    kitchen.free.set()
+    assert await asyncio.gather(*tasks) == [2 * number for number in range(20)]
+    first, *others = [len(batch) for batch in kitchen.batches]
+    assert first == 10
+    assert all(4 <= size <= 10 for size in others[:-1])
 
 
 async def test_an_error_of_one_share_fails_nobody_else(pool: Pool, kitchen: Kitchen) -> None:
