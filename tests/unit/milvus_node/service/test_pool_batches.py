@@ -120,9 +120,9 @@ async def test_where_more_gains_nothing_a_batch_is_half_of_what_is_under_way_or_
     pool: Pool, kitchen: Kitchen
 ) -> None:
     await held(pool, kitchen)
-    tasks = await ordered(pool, [kitchen.order(number, enough=4) for number in range(20)])
+    tasks = await ordered(pool, [kitchen.order(number, enough=4) for number in range(20, 40)])
     kitchen.free.set()
-    assert await asyncio.gather(*tasks) == [2 * number for number in range(20)]
+    assert await asyncio.gather(*tasks) == [2 * number for number in range(20, 40)]
     first, *others = [len(batch) for batch in kitchen.batches]
     assert first == 10
     assert all(4 <= size <= 10 for size in others[:-1])
