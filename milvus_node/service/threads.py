@@ -22,22 +22,21 @@ class Threads:
         self._executor = ThreadPoolExecutor(most, thread_name_prefix=name)
         self._lock = lock
         self._work = work
-        self._resting = 0
-        self._bells: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._resting: list[queue.SimpleQueue[None]] = []
+        self._of_this_thread = threading.local()
         self._closed = False
 
     def wake(self) -> None:
-        """Let one more thread do the work; under the lock."""
+        """Let one more thread do the work, the one that has not rested for long; under the lock."""
         if self._resting:
-            self._resting -= 1
-            self._bells.put(None)
+            self._resting.pop().put(None)
         else:
             self._executor.submit(self._run)
 
     def rest(self) -> None:
         """The work of this thread is done, and what comes from now on wakes one; under the lock."""
         if not self._closed:
-            self._resting += 1
+            self._resting.append(self._of_this_thread.bell)
 
     def close(self) -> None:
         """Let go of the threads that rest, and of the others when they have ended their work; under the lock."""
@@ -47,20 +46,21 @@ class Threads:
         self._executor.shutdown(wait=False)
 
     def _run(self) -> None:
+        bell = self._of_this_thread.bell = queue.SimpleQueue()
         self._work()
-        while self._was_woken():
+        while self._was_woken(bell):
             self._work()
 
-    def _was_woken(self) -> bool:
+    def _was_woken(self, bell: queue.SimpleQueue[None]) -> bool:
         """Rest; False where this thread is to go."""
         if self._closed:
             return False
         try:
-            self._bells.get(timeout=_LINGER_S)
+            bell.get(timeout=_LINGER_S)
         except queue.Empty:
             with self._lock:
-                if self._resting:
-                    self._resting -= 1
+                if bell in self._resting:
+                    self._resting.remove(bell)
                     return False
-            self._bells.get()  # it was rung for just now
+            bell.get()  # it was rung just now
         return not self._closed
