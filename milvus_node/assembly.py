@@ -106,10 +106,7 @@ class Node:
         else:
             candidacy = self._candidacy = self._stand(reads.searches)
             candidacy.start()
-            routes = {
-                **routes,
-                **write_routes(candidacy.serve, candidacy.search, reads.searches.search_again, self._pools),
-            }
+            routes |= write_routes(candidacy.serve, candidacy.search, reads.searches.search_again, self._pools)
             dispatcher = Dispatcher(routes, self._running, ended=self._ended, guard=self.guard)
         self.preload.run()
         return dispatcher
