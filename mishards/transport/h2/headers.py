@@ -21,12 +21,25 @@ T = TypeVar("T")
 
 Fields = Sequence[tuple[bytes, bytes]]
 
+OfLast = Callable[[bytes], "T | None"]
+"""What fields say, by the value of the last one; None where that has to be looked at."""
+
+Vary = Callable[[T, bytes], "OfLast[T] | None"]
+"""From what fields say, and the name of the last one, to what they say with another value there.
+
+None where more than that value depends on it.
+"""
+
 _CACHED_BLOCKS: Final = 256
 _CACHED_BLOCK_BYTES: Final = 1024
 """A longer block is decoded each time, so that a peer cannot fill the memory with them."""
 
 EMPTY_TABLE: Final = b"\x20"
 """Before the first field of a block: the sender's dynamic table has no room from here on (RFC 7541, section 6.3)."""
+
+_LENGTHS: Final = 16
+_OF_ONE_LENGTH: Final = 4
+"""Lengths of blocks that differ in their last value only, and how many such are remembered of one length."""
 
 _PLAIN_FIELDS: Final = 64
 """A block with more is left to the decoder, which counts what it says against the bound of a list."""
@@ -60,11 +73,13 @@ class _WatchedTable(HeaderTable):
 class HeaderDecoder(Generic[T]):
     """Decodes the blocks of one connection, in order, each into what ``parse`` makes of its fields."""
 
-    __slots__ = ("_decoder", "_generation", "_parse", "_parsed", "_plain_bytes", "_table")
+    __slots__ = ("_decoder", "_forms", "_generation", "_parse", "_parsed", "_plain_bytes", "_table", "_vary")
 
-    def __init__(self, parse: Callable[[Fields], T], max_list_bytes: int) -> None:
-        """``parse`` must be pure; the bound is that of SETTINGS_MAX_HEADER_LIST_SIZE."""
+    def __init__(self, parse: Callable[[Fields], T], max_list_bytes: int, vary: Vary[T] | None = None) -> None:
+        """``parse`` and ``vary`` must be pure; the bound is that of SETTINGS_MAX_HEADER_LIST_SIZE."""
         self._parse = parse
+        self._vary = vary
+        self._forms: dict[int, tuple[tuple[bytes, OfLast[T]], ...]] = {}
         self._decoder = Decoder(max_list_bytes)
         self._table = _WatchedTable()
         self._decoder.header_table = self._table
@@ -76,11 +91,19 @@ class HeaderDecoder(Generic[T]):
     def decode(self, block: bytes) -> T:
         """What a block says. Raises ConnectionFault, after which the connection's table is of no use."""
         parsed = self._parsed.get(block)
-        return self._decoded(block) if parsed is None else parsed
+        if parsed is not None:
+            return parsed
+        for head, of_last in self._forms.get(len(block), ()):
+            if block.startswith(head):
+                parsed = of_last(block[len(head) :])
+                if parsed is not None:
+                    return parsed
+        return self._decoded(block)
 
     def _decoded(self, block: bytes) -> T:
         before = self._table.generation
         fields = plain_fields(block) if len(block) <= self._plain_bytes else None
+        is_plain = fields is not None
         if fields is None:
             try:
                 fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
@@ -88,6 +111,8 @@ class HeaderDecoder(Generic[T]):
                 text = f"a header block cannot be decoded: {error}"
                 raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, text) from error
         parsed = self._parse(fields)
+        if is_plain and fields and self._vary is not None:
+            self._remember(block, *fields[-1], self._vary(parsed, fields[-1][0]))
         if self._table.generation != self._generation:
             self._parsed.clear()
             self._generation = self._table.generation
@@ -96,6 +121,15 @@ class HeaderDecoder(Generic[T]):
                 self._parsed.clear()
             self._parsed[block] = parsed
         return parsed
+
+    def _remember(self, block: bytes, name: bytes, value: bytes, of_last: OfLast[T] | None) -> None:
+        """Remember what a plain block says but for its last value, which ends it unless it is an entry of a table."""
+        if of_last is None or not value or not block.endswith(value):
+            return
+        others = self._forms.get(len(block), ())
+        if not others and len(self._forms) >= _LENGTHS:
+            self._forms.clear()
+        self._forms[len(block)] = ((block[: -len(value)], of_last), *others[: _OF_ONE_LENGTH - 1])
 
 
 def plain_fields(block: bytes) -> Fields | None:

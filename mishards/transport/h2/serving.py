@@ -11,7 +11,7 @@ from mishards.errors import RpcStatus
 from mishards.security.tls import names_of
 from mishards.transport.h2 import frames
 from mishards.transport.h2.frames import MAX_STREAM_ID, PREFACE, ConnectionFault, ErrorCode, Setting
-from mishards.transport.h2.grpc_fields import Answer, parsed_request
+from mishards.transport.h2.grpc_fields import Answer, parsed_request, request_by_last
 from mishards.transport.h2.handling import Handling, ServedStream, Service
 from mishards.transport.h2.headers import HeaderDecoder
 from mishards.transport.h2.sockets import peer_name
@@ -27,7 +27,7 @@ class ServedConnection(Handling):
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
-        self._heads = HeaderDecoder(parsed_request, service.options.max_header_bytes)
+        self._heads = HeaderDecoder(parsed_request, service.options.max_header_bytes, request_by_last)
         self._preface: bytes | None = b""  # what came of it; None once it is whole
         self._newest = 0
         self._draining = self._refusing = False
