@@ -196,6 +196,8 @@ class Pool:
                 new = self._new and not (shares_first and self._shares)
                 taken = [self._new.popleft()] if new else self._shares.take(self._most_rows)
                 if picked := self._picked(taken):
+                    if self._new or self._shares:
+                        self._wake_a_thread()
                     return picked
             self._working -= 1
             self._reserve.rest()

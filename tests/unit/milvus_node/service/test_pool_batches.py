@@ -128,6 +128,19 @@ async def test_where_more_gains_nothing_a_batch_is_half_of_what_is_under_way_or_
     assert all(4 <= size <= 10 for size in others[:-1])
 
 
+async def test_threads_share_what_comes_at_once() -> None:
+    """Two batches that each wait for the other."""
+    pool, both = Pool("search", 2, 100), threading.Barrier(2)
+
+    def together(items: Sequence[int]) -> list[int]:
+        both.wait(WAIT_S)
+        return list(items)
+
+    shares = [Share("key", 1, number, together, enough=1) for number in range(4)]
+    assert await asyncio.gather(*(pool.share(share) for share in shares)) == [0, 1, 2, 3]
+    pool.close()
+
+
 async def test_an_error_of_one_share_fails_nobody_else(pool: Pool, kitchen: Kitchen) -> None:
     await held(pool, kitchen)
     tasks = await ordered(pool, [kitchen.order(1), kitchen.order(13), kitchen.order(2)])
