@@ -102,9 +102,9 @@ class Scatter:
 
     @property
     def _metadata(self) -> Metadata:
-        """For nodes that know revisions."""
+        """For nodes that know revisions. What differs from call to call stays last: the rest of a head is known then."""
         if self._fenced is None:
-            self._fenced = (*self._request.metadata, (REVISION_KEY, str(self._request.revision)))
+            self._fenced = ((REVISION_KEY, str(self._request.revision)), *self._request.metadata)
         return self._fenced
 
     async def _call(self, share: Share, asked: Asked) -> bytes:

@@ -43,7 +43,7 @@ _OF_ONE_LENGTH: Final = 4
 
 _PLAIN_FIELDS: Final = 64
 """A block with more is left to the decoder, which counts what it says against the bound of a list."""
-_STATIC: Final = (None, *HeaderTable.STATIC_TABLE)
+_STATIC: Final[list[tuple[bytes, bytes] | None]] = [None, *HeaderTable.STATIC_TABLE]
 """Fields by their index in the static table."""
 
 # A name has no capital letter, and a colon at its beginning at most (RFC 9113, section 8.2.1).
