@@ -102,7 +102,7 @@ class Scatter:
 
     @property
     def _metadata(self) -> Metadata:
-        """For nodes that know revisions. What differs from call to call stays last: the rest of a head is known then."""
+        """For nodes that know revisions. What differs from call to call is last: the rest is known then."""
         if self._fenced is None:
             self._fenced = ((REVISION_KEY, str(self._request.revision)), *self._request.metadata)
         return self._fenced
