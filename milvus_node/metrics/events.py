@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Final
 
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
@@ -15,7 +16,7 @@ from mishards.metrics.instruments import Counts, Durations
 from mishards.wire.replies import METHODS
 
 _STAGES = ("wait_ms", "check_ms", "search_ms")
-_FOLDED_AT = 1024
+_FOLDED_AT: Final = 1024
 
 _EndedCall = tuple[str, str, float, object, object, object]
 """Method, outcome, seconds; milliseconds of each stage of a search, None of another call."""

@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Final
 
 from milvus_node.search.segment import LoadedSegment
 from mishards.catalog.snapshot import Collection, Segment
@@ -25,10 +26,10 @@ Key = tuple[str, str, str]
 Load = Callable[[Collection, Segment], LoadedSegment]
 Away = Callable[[], AbstractContextManager[None]]
 
-_LONGEST_WAIT_S = 600.0
-_BYTES_BESIDE_VECTORS = 16
+_LONGEST_WAIT_S: Final = 600.0
+_BYTES_BESIDE_VECTORS: Final = 16
 """Of each row: its id, and what an index notes of it."""
-_NEVER = Deadline.never()
+_NEVER: Final = Deadline.never()
 
 
 def key_of(segment: Segment) -> Key:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from mishards.deadline import Deadline
 from mishards.kinds import MetricType
 from mishards.topk import EMPTY_DISTANCE, NO_ID, TopK, merge
 
-_NEVER = Deadline.never()
+_NEVER: Final = Deadline.never()
 _SET_METRICS = (MetricType.SUBSTRUCTURE, MetricType.SUPERSTRUCTURE)
 
 

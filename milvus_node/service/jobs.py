@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
-MAX_BATCH_ROWS = 256
+MAX_BATCH_ROWS: Final = 256
 """Rows of shares that are done together; one larger share is done alone."""
 
 Told = Callable[[Any, "Exception | None"], None]

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from milvus_node.search.batching import BatchQueue
 from milvus_node.service.jobs import MAX_BATCH_ROWS, Done, Job, Share, Told, done_together
@@ -26,7 +26,7 @@ from mishards.transport.api import settling
 
 T = TypeVar("T")
 
-MAX_AWAY = 64
+MAX_AWAY: Final = 64
 """Threads of a pool that may wait for the folder while others do their work; beyond that they keep their places."""
 
 _of_this_thread = threading.local()

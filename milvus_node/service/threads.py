@@ -9,8 +9,9 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
-_LINGER_S = 1.0
+_LINGER_S: Final = 1.0
 """A thread that rests longer goes back to the executor, so that a process without work has none that wakes up."""
 
 
