@@ -152,8 +152,8 @@ class Pool:
     # --- on the threads; what needs the lock says so -----------------------------------------------------------------
 
     def _wake_a_thread(self) -> None:
-        """Let one more thread look for jobs, unless all do or the pool is closed; under the lock."""
-        if self._working < self._threads and not self._closed:
+        """Let one more thread look for jobs where some wait, unless all do or the pool is closed; under the lock."""
+        if (self._new or self._shares) and self._working < self._threads and not self._closed:
             self._working += 1
             self._reserve.wake()
 
@@ -165,8 +165,7 @@ class Pool:
             if lent:
                 self._away += 1
                 self._working -= 1
-                if self._new or self._shares:
-                    self._wake_a_thread()
+                self._wake_a_thread()
         try:
             yield
         finally:
@@ -196,8 +195,7 @@ class Pool:
                 new = self._new and not (shares_first and self._shares)
                 taken = [self._new.popleft()] if new else self._shares.take(self._most_rows)
                 if picked := self._picked(taken):
-                    if self._new or self._shares:
-                        self._wake_a_thread()
+                    self._wake_a_thread()
                     return picked
             self._working -= 1
             self._reserve.rest()
