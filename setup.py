@@ -16,6 +16,22 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
+    "milvus_node/catalog.py",
+    "milvus_node/index/faiss_calls.py",
+    "milvus_node/index/ivf.py",
+    "milvus_node/index/ranking.py",
+    "milvus_node/metrics/events.py",
+    "milvus_node/search/batching.py",
+    "milvus_node/search/cache.py",
+    "milvus_node/search/searcher.py",
+    "milvus_node/search/segment.py",
+    "milvus_node/service/dispatch.py",
+    "milvus_node/service/jobs.py",
+    "milvus_node/service/plans.py",
+    "milvus_node/service/pools.py",
+    "milvus_node/service/searches.py",
+    "milvus_node/service/stages.py",
+    "milvus_node/service/threads.py",
     "mishards/admin/traffic.py",
     "mishards/answering.py",
     "mishards/catalog/cache.py",
@@ -61,8 +77,10 @@ COMPILED = (
     "mishards/wire/names.py",
     "mishards/wire/params.py",
     "mishards/wire/replies.py",
+    "mishards/wire/results.py",
     "mishards/wire/scan.py",
     "mishards/wire/search.py",
+    "mishards/wire/varints.py",
     "mishards/wire/vectors.py",
 )
 """All of them are compiled as one, so that they call each other directly."""

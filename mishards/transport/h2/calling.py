@@ -237,12 +237,10 @@ class CallingConnection(Connection[CallStream]):
         self.give_up(stream, NodeFault(self.address, f"its reply cannot be read: {fault}"))
 
     def stream_broken(self, stream: CallStream, code: int, *, by_peer: bool) -> None:
-        name = ErrorCode(code).name if not by_peer else ""
-        error = (
-            failure_of_reset(self.address, code)
-            if by_peer
-            else NodeFault(self.address, f"its reply was no reply: {name}")
-        )
+        if by_peer:
+            error = failure_of_reset(self.address, code)
+        else:
+            error = NodeFault(self.address, f"its reply was no reply: {ErrorCode(code).name}")
         self._settle(stream, error)
         self._stream_over()
 
