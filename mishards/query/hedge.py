@@ -16,6 +16,8 @@ _REMEMBERED: Final = 512
 """Latencies that the percentile is taken of."""
 _ENOUGH: Final = 32
 """Fewer of them say nothing."""
+_TICK_S: Final = 0.001
+"""A loop may count time in whole milliseconds: without one more, all calls that take about as long would be late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Hedging:
         if not self._options.enabled or len(self._sorted) < _ENOUGH:
             return None
         at = min(len(self._sorted) - 1, int(self._options.percentile * len(self._sorted)))
-        return max(self._sorted[at], self._options.min_delay_ms / 1000)
+        return max(self._sorted[at], self._options.min_delay_ms / 1000) + _TICK_S
 
     def called(self) -> None:
         """Count a first call."""

@@ -71,7 +71,7 @@ def test_hedging_that_is_switched_off_and_on_begins_anew() -> None:
     hedging = Hedging(HedgeOptions(enabled=True))
     for _ in range(100):
         hedging.took(0.010)
-    assert hedging.delay_s() == pytest.approx(0.010)
+    assert hedging.delay_s() == pytest.approx(0.011)
     hedging.reconfigure(HedgeOptions(enabled=False))
     assert hedging.delay_s() is None
     hedging.reconfigure(HedgeOptions(enabled=True))
