@@ -30,7 +30,7 @@ SHAPES = ((1, 10), (100, 100))
 """Queries and topk."""
 
 REASON = (
-    "What each node costs the router, some 40 us: frames both ways on a socket of its own, health, latency and metrics."
+    "What each node costs the router, some 18 us: frames both ways on a socket of its own, health, latency and metrics."
 )
 GOALS = tuple(
     Goal(
