@@ -57,7 +57,7 @@ class Peer:
         title = (
             f"queries a second, our cluster of two nodes / {self.shown}, {self.index}, the worse of 1 and 16 clients"
         )
-        return Goal(f"peers-{self.name}", title, ">=", self.target)
+        return Goal(f"peers-{self.name}", title, ">=", self.target, reason=self.reason)
 
 
 PEERS = (
