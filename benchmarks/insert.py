@@ -37,8 +37,8 @@ GOALS = (
         "rows inserted a second, 10,000 a call, one client / np.save and fsync of the same vectors",
         ">=",
         0.3,
-        reason="The rows cross a socket, are checked, summed and logged, on the client's cores. Rounds vary by a factor "
-        "of two, with the disk's time for a sync.",
+        reason="The rows cross a socket, are checked, summed and logged, on the client's cores. Rounds vary by a "
+        "factor of two, with the disk's time for a sync.",
     ),
 )
 
