@@ -52,7 +52,12 @@ def test_all_that_the_wheel_is_built_from_is_copied(path: Path) -> None:
         "plugins" if name.startswith("mishards_plugins") else name.partition(".")[0] for name in packages if name != "#"
     }
     assert {name for name in tops if (ROOT / name).is_dir()} <= copied
-    assert {"setup.cfg", "pyproject.toml", setup["metadata"]["long_description"].removeprefix("file: ")} <= copied
+    assert {
+        "setup.py",
+        "setup.cfg",
+        "pyproject.toml",
+        setup["metadata"]["long_description"].removeprefix("file: "),
+    } <= copied
     assert all((ROOT / name).exists() for name in copied)
 
 
