@@ -107,3 +107,7 @@ def test_the_plain_router_answers_the_nearest_of_all_nodes_row_by_row() -> None:
     found = merged(replies, 2, 2)
     assert list(found.ids) == [1, 3, 7, 5]
     assert list(found.distances) == [0.125, 0.5, 0.125, 0.25]
+
+
+def test_a_graph_is_shown_with_what_is_left_to_gain() -> None:
+    assert "search of the index" in page([report()], [Path("/x/profile-node.svg")])
