@@ -145,20 +145,14 @@ class H2Channel:
             tls.set_alpn_protocols(["h2"])
         if self._deadlines is None:
             self._deadlines = Deadlines(loop, lambda stream: stream.connection.expired(stream))
-        deadlines = self._deadlines
-
-        connection = CallingConnection(self._address, self._options, deadlines, self._lost)
-
-        def protocol() -> asyncio.Protocol:
-            return connection.protocol()
-
+        connection = CallingConnection(self._address, self._options, self._deadlines, self._lost)
         if self._address.startswith(UNIX):
             path, name = str(unix_path(self._address)), "localhost" if tls else None
-            await loop.create_unix_connection(protocol, path, ssl=tls, server_hostname=name)
+            await loop.create_unix_connection(connection.protocol, path, ssl=tls, server_hostname=name)
         else:
             host, port = host_and_port(self._address)
             name = (self._options.server_name or None) if tls else None
-            await loop.create_connection(protocol, host, port, ssl=tls, server_hostname=name)
+            await loop.create_connection(connection.protocol, host, port, ssl=tls, server_hostname=name)
         return connection
 
     def _failed(self, message: str) -> NodeUnavailable:
