@@ -106,10 +106,12 @@ $(BIN)/python:
 		|| { echo "$(PYTHON) is not Python 3.10 to 3.13; name one: make PYTHON=python3.11" >&2; exit 1; }
 	$(STEP) "making a virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
 
+# In an environment of its own, so that nothing of the tools of development can be missed only by users.
 build/wheel/built: $(SOURCES) | $(BIN)/python
 	@rm -rf build/wheel build/lib.* build/temp.* build/bdist.*
+	$(STEP) "making an empty environment to build in" $(BIN)/python -m venv --clear build/builder
 	$(STEP) "building the wheel, which takes a minute where it is compiled" \
-		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+		build/builder/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	@touch $@
 
 # What users install: compiled where that is possible, in an environment without tools of development.
