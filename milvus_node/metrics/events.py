@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final
 
 from prometheus_client.core import Metric as Family
@@ -12,11 +11,11 @@ from prometheus_client.registry import Collector
 
 from milvus_node.metrics import declarations as declared
 from mishards.logs.calls import Served
+from mishards.metrics.ended import FOLDED_AT, EndedCalls, taken
 from mishards.metrics.instruments import Counts, Durations
 from mishards.wire.replies import METHODS
 
-_STAGES = ("wait_ms", "check_ms", "search_ms")
-_FOLDED_AT: Final = 1024
+_STAGES: Final = ("wait", "check", "search")
 
 _EndedCall = tuple[str, str, float, object, object, object]
 """Method, outcome, seconds; milliseconds of each stage of a search, None of another call."""
@@ -29,10 +28,7 @@ class Events(Collector):
     """
 
     def __init__(self) -> None:
-        self._requests = Counts(declared.REQUESTS)
-        self._seconds = Durations(declared.REQUEST_SECONDS)
-        self._stages = Durations(declared.STAGE_SECONDS)
-        self._stage = [self._stages.of(stage.removesuffix("_ms")) for stage in _STAGES]
+        self._calls = EndedCalls(declared.REQUESTS, declared.REQUEST_SECONDS, declared.STAGE_SECONDS, _STAGES)
         self._ended: deque[_EndedCall] = deque()
         self._loads = Durations(declared.LOAD_SECONDS)
         self._syncs = Durations(declared.WAL_SYNC_SECONDS)
@@ -47,7 +43,7 @@ class Events(Collector):
         noted = notes.get
         stages = (noted("wait_ms"), noted("check_ms"), noted("search_ms")) if "topk" in notes else (None, None, None)
         self._ended.append((method, served.outcome, served.seconds, *stages))
-        if len(self._ended) >= _FOLDED_AT:
+        if len(self._ended) >= FOLDED_AT:
             self._fold()
 
     def loaded(self, seconds: float) -> None:
@@ -67,22 +63,13 @@ class Events(Collector):
     def collect(self) -> Iterator[Family]:
         """What Prometheus is shown."""
         self._fold()
-        for each in (self._requests, self._seconds, self._stages, self._loads):
-            yield each.family()
+        yield from self._calls.families()
+        yield self._loads.family()
         for written in (self._syncs, self._tasks, self._failures):
             yield written.family()
 
     def _fold(self) -> None:
-        ended: list[_EndedCall] = []
-        with suppress(IndexError):
-            while True:  # one by one, so that two threads that fold at once share them
-                ended.append(self._ended.popleft())
-        if not ended:
-            return
-        methods, outcomes, seconds, *stages = zip(*ended, strict=True)
-        for labels, number in Counter(zip(methods, outcomes, strict=True)).items():
-            self._requests.add(*labels, amount=number)
-        for method in set(methods):
-            self._seconds.of(method).add_all([s for s, m in zip(seconds, methods, strict=True) if m == method])
-        for buckets, column in zip(self._stage, stages, strict=True):
-            buckets.add_all([ms / 1000 for ms in column if isinstance(ms, float)])
+        ended = list(taken(self._ended))
+        if ended:
+            methods, outcomes, seconds, *stages = zip(*ended, strict=True)
+            self._calls.add_all(methods, outcomes, seconds, stages)
