@@ -109,7 +109,8 @@ class Compile(build_ext):
             return
         from mypyc.build import mypycify
 
-        options = ["--config-file=", "--ignore-missing-imports", *paths()]
+        # A class on a base that mypyc does not see would be laid out wrongly, and end the process.
+        options = ["--config-file=", "--ignore-missing-imports", "--disallow-subclassing-any", *paths()]
         extensions = mypycify(options, opt_level="1", debug_level="0", group_name="mishards")
         for extension in extensions:  # looking for warnings takes longer than all the rest
             extension.extra_compile_args += ["-w", "-Wno-all"]
